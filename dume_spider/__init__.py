@@ -1,0 +1,1 @@
+"""French public contracts (DECP): collected, checked, written, published."""

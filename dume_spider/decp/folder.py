@@ -1,0 +1,416 @@
+"""The folder of DECP files: sets of files put in place whole, none ever overwritten.
+
+A set is one document in one or more formats, its files sharing SIRET, day and number. They
+are written under hidden temporary names in the same folder (``.decp-{random}.part``), synced
+to the disk, and only then given their names, by a hard link: the one call that fails when
+the name is taken, in one step, also between processes. The set then takes the next number.
+
+Each temporary file is locked (``flock``) by the process that writes it, and the kernel lets
+go of the lock however the process ends. So a file that can be locked is a killed run's, and
+:meth:`OutputFolder.check` removes it; unlike a process number in the name, this holds between
+containers and when numbers are used again. POSIX only.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from typing import Self
+
+from dume_spider.decp.filename import FORMATS, DecpFilename, Format, last_numbers
+from dume_spider.decp.regime import ContractType, Regime
+from dume_spider.decp.writers import WRITERS
+from dume_spider.exceptions import OutputError
+
+_PART = re.compile(r"[.]decp-[0-9a-f]{16}[.]part")
+_DAY_SECONDS = 24 * 3600
+_new_sha1 = partial(hashlib.sha1, usedforsecurity=False)
+
+#: What a file system without hard links answers (FAT, some network and FUSE systems).
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+#: What one without locks, or whose folders cannot be synced, answers.
+_UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
+
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space and run the same command again"),
+    errno.EFBIG: "raise the limit on file size (ulimit -f) and run the same command again",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT),
+        "name a folder that can be written (DECP_FILES_URI)",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One file in place: its ``name`` in the folder, number of ``records``, size in ``bytes``
+    and hexadecimal ``sha1`` (which data.gouv.fr shows of a file, too)."""
+
+    name: str
+    records: int
+    bytes: int
+    sha1: str
+
+
+class OutputFolder:
+    """The folder ``path``, made by :meth:`check`; what fails in it raises ``OutputError``."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self._day: date | None = None
+        self._last: dict[str, int] = {}
+
+    def check(self) -> None:
+        """Make the folder, prove with a file that it can be written, and clear it of the
+        temporary files of killed runs (those of living ones stay).
+
+        Raises :class:`OutputError` if it cannot be made or written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = _Part(self.path)
+            try:
+                probe.write(b"{}\n")
+                probe.sync()
+            finally:
+                probe.discard()
+            for path in self.path.iterdir():
+                if _PART.fullmatch(path.name):
+                    _remove_if_abandoned(path)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
+    def new_files(
+        self, siret: str, day: date, formats: Iterable[Format], regime: Regime
+    ) -> NewFiles:
+        """A set to write, for use in a ``with`` block.
+
+        ``siret`` names the files (the buyer's or the platform's), ``day`` is the day of
+        the run. Raises :class:`ValueError` for a SIRET that is not 14 digits, an unknown
+        format or none.
+        """
+        return NewFiles(self, siret, day, tuple(dict.fromkeys(formats)), regime)
+
+    def settle(self, files: Sequence[OutputFile]) -> bool:
+        """What became of a set that a killed run had announced (:meth:`NewFiles.commit`).
+
+        ``True``: each file is in place, known by its sha1: the set counts as written.
+        ``False``: not all are, and those that are (the run died between two formats) have
+        been removed: the set is to be written again. A file of the same name with another
+        sha1 is another run's and stays. To be asked only of runs that are over: a living
+        one may be about to put its files in place. Raises :class:`OutputError`.
+        """
+        try:
+            paths = [self.path / file.name for file in files]
+            placed = [
+                path
+                for path, file in zip(paths, files, strict=True)
+                if _sha1_of(path, file.bytes) == file.sha1
+            ]
+            if placed and len(placed) == len(files):
+                return True
+            for path in placed:
+                path.unlink()
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        return False
+
+    def last_number(self, siret: str, day: date) -> int:
+        """The number of the last file seen of ``siret`` on ``day``; 0 if there is none.
+
+        The folder is read once a day, not once a set: a run may write thousands of sets
+        into a folder of years. What others put there since is met when linking.
+        """
+        if self._day != day:
+            self._last = last_numbers((path.name for path in self.path.iterdir()), day)
+            self._day = day
+        return self._last.get(siret, 0)
+
+    def _placed(self, siret: str, number: int) -> None:
+        self._last[siret] = number
+
+
+class NewFiles:
+    """One set of files being written: see :meth:`OutputFolder.new_files`.
+
+    ::
+
+        with folder.new_files(siret, day, ("json", "xml"), Regime.R2022) as out:
+            out.add(ContractType.MARCHE, record)
+            files = out.commit()
+
+    Left without :meth:`commit`, for whatever reason, the set leaves nothing behind. So does
+    a failure of the disk, which raises :class:`OutputError`; the set cannot be used again.
+    """
+
+    def __init__(
+        self,
+        folder: OutputFolder,
+        siret: str,
+        day: date,
+        formats: Sequence[Format],
+        regime: Regime,
+    ):
+        if not formats:
+            raise ValueError("a set of files has at least one format")
+        self._folder = folder
+        self._names = [DecpFilename(siret, day, 1, format) for format in formats]
+        self._regime = regime
+        self._records = 0
+        self._parts: list[_Part] = []
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        try:
+            first = self._names[0]
+            self._number = self._folder.last_number(first.siret, first.day) + 1
+            for _ in self._names:
+                self._parts.append(_Part(self._folder.path))
+        except OSError as error:
+            self._discard()
+            raise self._error(error) from error
+        self._writers = [
+            WRITERS[name.format](part, self._regime)
+            for name, part in zip(self._names, self._parts, strict=True)
+        ]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._discard()
+
+    def add(self, type: ContractType, record: bytes) -> None:
+        """Write one record, as UTF-8 JSON, in every format; all marchés come first.
+
+        A record that one of the formats refuses (see :class:`.writers.XmlWriter`) is
+        written in none: the error passes on and the set can go on without it.
+        """
+        self._check_open()
+        encoded = [writer.encode(type, record) for writer in self._writers]
+        try:
+            for writer, data in zip(self._writers, encoded, strict=True):
+                writer.append(type, data)
+        except OSError as error:
+            self._discard()
+            raise self._error(error) from error
+        self._records += 1
+
+    def commit(
+        self, announce: Callable[[list[OutputFile]], None] | None = None
+    ) -> list[OutputFile]:
+        """Put the files in place, durably, and say what they are, in the order of formats.
+
+        ``announce``, if given, is called before each attempt with the files as they would
+        be: what a store notes down so that after a kill :meth:`OutputFolder.settle` can
+        tell whether they are there. A further call means that the earlier names were
+        taken by another process in the meantime. Raises :class:`ValueError` if no record
+        was added.
+        """
+        self._check_open()
+        try:
+            for writer, part in zip(self._writers, self._parts, strict=True):
+                writer.finish()
+                part.sync()
+            while True:
+                self._number = self._free_number(self._number)
+                files = self._files(self._number)
+                if announce:
+                    announce(files)
+                if self._place(files):
+                    break
+                self._number += 1
+        except OSError as error:
+            self._discard()
+            raise self._error(error) from error
+        self._folder._placed(self._names[0].siret, self._number)
+        self._discard()
+        return files
+
+    def _check_open(self) -> None:
+        if not self._parts:
+            raise ValueError("the set of files is not open: committed, failed or left")
+
+    def _free_number(self, number: int) -> int:
+        """The first from ``number`` on that no format uses, ours or not."""
+        first = self._names[0]
+        while any(
+            (self._folder.path / str(replace(first, number=number, format=format))).exists()
+            for format in FORMATS
+        ):
+            number += 1
+        return number
+
+    def _place(self, files: list[OutputFile]) -> bool:
+        """Give the files their names; ``False``, and all undone, if one is taken."""
+        placed: list[tuple[_Part, Path]] = []
+        try:
+            for file, part in zip(files, self._parts, strict=True):
+                path = self._folder.path / file.name
+                if not part.link(path):
+                    _unplace(placed)
+                    return False
+                placed.append((part, path))
+            _sync_folder(self._folder.path)
+        except BaseException:
+            _unplace(placed)
+            raise
+        return True
+
+    def _files(self, number: int) -> list[OutputFile]:
+        return [
+            OutputFile(str(replace(name, number=number)), self._records, part.bytes, part.sha1)
+            for name, part in zip(self._names, self._parts, strict=True)
+        ]
+
+    def _discard(self) -> None:
+        while self._parts:
+            self._parts.pop().discard()
+
+    def _error(self, error: OSError) -> OutputError:
+        name = replace(self._names[0], number=max(self._number, 1))
+        return output_error(self._folder.path / str(name), error)
+
+
+class _Part:
+    """A temporary file: written, hashed and counted at once, locked as long as it is open."""
+
+    def __init__(self, folder: Path):
+        while True:
+            self.path = folder / f".decp-{token_hex(8)}.part"
+            # The permissions of any new file: those of the temporary files of the standard
+            # library would hide the published file from other users.
+            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            # Before the lock another process's check() may have taken the file for
+            # abandoned: it then holds the lock, or has removed the file.
+            if _lock(fd) is not False and self.path.exists():
+                break
+            os.close(fd)
+        self._file = os.fdopen(fd, "wb", buffering=1 << 16)
+        self._sha1 = _new_sha1()
+        self.bytes = 0
+
+    @property
+    def sha1(self) -> str:
+        return self._sha1.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._sha1.update(data)
+        self.bytes += len(data)
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def link(self, path: Path) -> bool:
+        """Give the file the name ``path`` as well; ``False`` if there is one already."""
+        try:
+            path.hardlink_to(self.path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return self.claim(path)
+        return True
+
+    def claim(self, path: Path) -> bool:
+        """As :meth:`link`, where there are no hard links: an empty file is made under the
+        name, which only one process can do, and the file then moved over it in one step.
+        (A kill between the two leaves the empty file; its number is not used again.)"""
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        try:
+            self.path.replace(path)
+        except BaseException:
+            path.unlink()
+            raise
+        return True
+
+    def unlink(self, path: Path) -> None:
+        """Undo :meth:`link` or :meth:`claim`: the file has its temporary name alone again."""
+        if self.path.exists():
+            path.unlink()
+        else:
+            path.replace(self.path)
+
+    def discard(self) -> None:
+        """Remove the temporary name (links stay) and let go of the lock, in this order."""
+        with suppress(OSError):  # what cannot be removed now, a later check() removes
+            self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # bytes that a full disk did not take are not wanted now
+            self._file.close()
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """The line for a person: the cause, the file or folder, what to do."""
+    advice = _ADVICE.get(error.errno or 0, "repair this and run the same command again")
+    return OutputError(f"{error.strerror or error}: {path}; {advice}")
+
+
+def _lock(fd: int) -> bool | None:
+    """Whether the file is now locked by us; ``None`` on a file system without locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        return None
+    return True
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    """Remove a temporary file that no process holds; where that cannot be known, one that
+    has been left alone for a day. Other users' files are theirs to remove."""
+    with suppress(FileNotFoundError, PermissionError):
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            locked = _lock(fd)
+            if locked is None:
+                locked = time.time() - os.fstat(fd).st_mtime > _DAY_SECONDS
+            if locked:
+                path.unlink()
+        finally:
+            os.close(fd)
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the names in a folder outlast a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    finally:
+        os.close(fd)
+
+
+def _unplace(placed: Iterable[tuple[_Part, Path]]) -> None:
+    for part, path in placed:
+        part.unlink(path)
+
+
+def _sha1_of(path: Path, size: int) -> str | None:
+    """The sha1 of a file of that size; ``None`` if there is no such file."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != size:
+                return None
+            return hashlib.file_digest(file, _new_sha1).hexdigest()
+    except FileNotFoundError:
+        return None
