@@ -1,0 +1,112 @@
+"""What the DUME service answers: the envelope read tolerantly, one exception per fault.
+
+The service answers HTTP 200 even for an error of its own, so the status proves nothing:
+only the envelope does (facts known of the service: ``{"response": {"messageList": […],
+"donneesEssentielles": […]}}``, each part possibly missing, null or a single object).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from dume_spider.decp.verdict import quote
+from dume_spider.exceptions import (
+    CutAnswerError,
+    EmptyAnswerError,
+    EnvelopeError,
+    HtmlAnswerError,
+    NotJsonError,
+    RefusedError,
+)
+
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the service: only the kind ``ERREUR`` is known to mean failure."""
+
+    kind: str
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.code}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of one answer as they came, and the messages that are not errors."""
+
+    rows: tuple[Any, ...]
+    notices: tuple[Message, ...]
+
+
+def decode(body: bytes) -> Any:
+    """The JSON value of a body.
+
+    Raises :class:`AnswerError`: of which kind tells an empty body, an HTML page, JSON
+    that stops in the middle, and anything else.
+    """
+    text = body.removeprefix(_BOM).strip()
+    if not text:
+        raise EmptyAnswerError("the service answered an empty body")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        start = quote(text[:60].decode("utf-8", "replace"), 80)
+        if text[:1] == b"<":
+            raise HtmlAnswerError(
+                f"the service answered an HTML or XML page, not JSON: {start}"
+            ) from error
+        if text[:1] in b"{[" and error.pos >= len(text.decode("utf-8", "replace")) - 1:
+            raise CutAnswerError(
+                f"the service's JSON stops in the middle, after {len(body)} bytes"
+            ) from error
+        raise NotJsonError(f"the service answered no valid JSON: {error}: {start}") from error
+
+
+def read_answer(body: bytes) -> Answer:
+    """Read the answer to a search or detail request.
+
+    Raises the subclasses of :class:`AnswerError` (see :func:`decode`), among them
+    :class:`EnvelopeError` for JSON that is no answer of this service, and
+    :class:`RefusedError` when the service says ``ERREUR``.
+    """
+    value = decode(body)
+    response = value.get("response") if isinstance(value, dict) else None
+    if not isinstance(response, dict):
+        keys = ", ".join(list(value)[:5]) if isinstance(value, dict) else type(value).__name__
+        raise EnvelopeError(f"the answer has no object 'response' (it has: {keys or 'nothing'})")
+    messages = [_message(item) for item in _as_list(response, "messageList")]
+    errors = [message for message in messages if message.kind.upper() == "ERREUR"]
+    if errors:
+        raise RefusedError("; ".join(map(str, errors)), code=errors[0].code)
+    return Answer(tuple(_as_list(response, "donneesEssentielles")), tuple(messages))
+
+
+def row_key(reference: str | None, row: object) -> str:
+    """The identity of one version of a record: its reference and a hash of the raw row."""
+    raw = orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
+    return f"{reference or ''}:{blake2b(raw, digest_size=12).hexdigest()}"
+
+
+def _as_list(response: dict[str, Any], key: str) -> list[Any]:
+    value = response.get(key)
+    if value is None:
+        return []
+    if isinstance(value, dict):
+        return [value]
+    if isinstance(value, list):
+        return value
+    raise EnvelopeError(f"'{key}' of the answer is neither a list nor an object: {quote(value)}")
+
+
+def _message(item: object) -> Message:
+    if not isinstance(item, dict):
+        return Message("", "", str(item))
+    return Message(*(str(item.get(key) or "") for key in ("type", "code", "message")))
