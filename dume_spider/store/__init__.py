@@ -1,0 +1,1 @@
+"""Records, rejected rows, runs and windows, kept between runs. No Scrapy here."""

@@ -1,0 +1,220 @@
+"""Through which door a record leaves: what is decided of one reference, without a database.
+
+A run starts from what stood before it (the *base* of a reference) and receives versions of
+it in any order, in one batch or several. What it decides depends only on the base and on
+the set of versions received so far, so it is decided again with each further version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol, Self
+
+import orjson
+
+from dume_spider.decp.regime import BUYER_FIELD, ContractType, Regime
+from dume_spider.decp.verdict import Problem, Repair
+from dume_spider.decp.version import Rank, fingerprint, merge, rank
+
+
+class Door(StrEnum):
+    """How a row that was received leaves the run."""
+
+    NEW = "new"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+
+
+OLDER = "older than the stored version"
+REPLACED = "replaced by a newer version in this run"
+TWICE = "the same as another row of this run"
+
+
+def same_data(reference: str) -> str:
+    """Why a record is superseded by the identical record of another reference."""
+    return f"same contract data as reference {reference}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One version of a reference as received, valid and ready to be written.
+
+    ``source`` is the service (``dume``, ``boamp``), ``reference`` its key, ``buyer`` the
+    SIRET of the buyer. ``record`` is the DECP record as JSON, UTF-8, as it is to stand in
+    files; ``raw`` the row as served, JSON. ``published`` is the record's publication date
+    (``YYYY-MM-DD``), empty when it has none. ``received`` is the record's fingerprint,
+    ``rank`` how new it is, ``fields`` the number of its fields. ``found`` says where it was
+    found, in the spider's words; ``repairs`` and ``warnings`` are JSON lists, or ``None``.
+    """
+
+    source: str
+    reference: str
+    type: ContractType
+    regime: Regime
+    buyer: str
+    record: bytes
+    raw: bytes
+    published: str
+    received: bytes
+    rank: Rank
+    fields: int
+    found: str | None = None
+    repairs: str | None = None
+    warnings: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        source: str,
+        reference: str,
+        type: ContractType,
+        regime: Regime,
+        record: dict[str, Any],
+        raw: bytes,
+        *,
+        found: str | None = None,
+        repairs: Sequence[Repair] = (),
+        warnings: Sequence[Problem] = (),
+    ) -> Self:
+        """The candidate of a schema-valid ``record``.
+
+        Raises :class:`ValueError` for a reference that no database can hold.
+        """
+        if not reference or plain(reference) != reference:
+            raise ValueError(f"a reference that cannot be kept: {reference!r}")
+        return cls(
+            source=source,
+            reference=reference,
+            type=type,
+            regime=regime,
+            buyer=record[BUYER_FIELD[type]]["id"],
+            record=orjson.dumps(record),
+            raw=raw,
+            published=(record.get("datePublicationDonnees") or "")[:10],
+            received=bytes.fromhex(fingerprint(record)),
+            rank=rank(record, type, regime),
+            fields=len(record),
+            found=found,
+            repairs=as_json([repair.as_dict() for repair in repairs]) if repairs else None,
+            warnings=as_json([warning.as_dict() for warning in warnings]) if warnings else None,
+        )
+
+
+class Outcome(NamedTuple):
+    """What became of one row given to the store.
+
+    ``why`` is a sentence, empty for a door that needs none. ``moves`` says which doors that
+    were given earlier in this run change, as (from, to): counts stay exact when 1 is added
+    to ``door``, and for each move 1 is taken from the one and added to the other.
+    """
+
+    door: Door
+    why: str = ""
+    moves: tuple[tuple[Door, Door], ...] = ()
+
+
+class Received(Protocol):
+    """A version as received: a :class:`Candidate`, or a :class:`Version` of this run."""
+
+    type: ContractType
+    regime: Regime
+    received: bytes
+    rank: Rank
+    fields: int
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A stored version. ``record`` and ``fingerprint`` are those after merging, what files
+    hold; ``own_record`` and ``received`` are the same before."""
+
+    number: int
+    type: ContractType
+    regime: Regime
+    buyer: str
+    published: str
+    fingerprint: bytes
+    received: bytes
+    rank: Rank
+    fields: int
+    record: bytes
+    own_record: bytes
+
+
+class Settled(NamedTuple):
+    """The newest of the versions, and the record to write: its own, or the base's, or merged."""
+
+    best: Candidate | Version
+    record: bytes
+    fingerprint: bytes
+
+
+def order(version: Received) -> tuple[Rank, int, bytes]:
+    """A total order of the versions received in one run, so that one wins in any order of
+    arrival: the newer, then the fuller, then by fingerprint, which is at least the same
+    tomorrow."""
+    return version.rank, version.fields, version.received
+
+
+def is_eligible(version: Received, base: Received | None) -> bool:
+    """Whether a version may take the place of what stood before the run.
+
+    One that is as new may: it is a correction without a new date.
+    """
+    return base is None or version.rank >= base.rank or version.received == base.received
+
+
+def settle(base: Version | None, versions: Iterable[Candidate | Version]) -> Settled | None:
+    """What a reference becomes, from its base and the versions received in this run.
+
+    The newest eligible version wins and takes over the modifications, acts and execution
+    data that only the base or the other eligible versions have (they are merged in the
+    order of their age, so a year harvested at once gives what daily harvests give). When
+    the base itself is the newest, it stands. ``None``: no version is eligible.
+    """
+    pool = {v.received: v for v in versions if is_eligible(v, base)}
+    if not pool:
+        return None
+    best = max(pool.values(), key=order)
+    if base is not None and best.received == base.received:
+        return Settled(base, base.record, base.fingerprint)
+    kind = best.type, best.regime
+    older = [] if base is None else [base.record]
+    if base is not None and (base.type, base.regime) != kind:
+        older = []  # another format: nothing can be taken over
+    older += [
+        _own(v)
+        for v in sorted(pool.values(), key=order)
+        if v is not best and (v.type, v.regime) == kind
+    ]
+    own = _own(best)
+    if older:
+        records = [orjson.loads(record) for record in (*older, own)]
+        merged = records[0]
+        for record in records[1:]:
+            merged = merge(merged, record, *kind)
+        if merged is not records[-1]:
+            return Settled(best, orjson.dumps(merged), bytes.fromhex(fingerprint(merged)))
+    return Settled(best, own, best.received)
+
+
+def _own(version: Candidate | Version) -> bytes:
+    return version.own_record if isinstance(version, Version) else version.record
+
+
+def plain(text: str) -> str:
+    """A text that every database can hold: no NUL, no half of a surrogate pair."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def as_json(value: Any) -> str:
+    """JSON text of what a raw row may hold, integers of any size and broken texts included."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value)

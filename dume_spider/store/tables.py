@@ -1,0 +1,263 @@
+"""The tables of the store, their version, and how an older store is brought up to it.
+
+A *reference* has one line in ``records`` (small, often updated: its state) and one line in
+``versions`` for each state it has been in (large, hardly ever updated: the record and its
+raw row). ``file_sets`` are the documents written, ``files`` their formats, ``contents``
+which versions they hold. Runs are referred to by number.
+
+Texts that order or select are compared byte by byte on every engine (collation C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    insert,
+    inspect,
+    select,
+    update,
+)
+
+from dume_spider.exceptions import StoreError
+
+metadata = MetaData()
+
+_Number = BigInteger().with_variant(Integer, "sqlite")
+_Name = String().with_variant(String(collation="C"), "postgresql")
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, default=0)
+
+
+store = Table(
+    "store",
+    metadata,
+    Column("version", Integer, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("name", _Name, nullable=False, unique=True),
+    Column("spider", _Name, nullable=False),
+    Column("arguments", Text, nullable=False, comment="JSON"),
+    Column("started", _Name, nullable=False, comment="ISO 8601, UTC"),
+    Column("finished", _Name, comment="ISO 8601, UTC; null: running, or killed"),
+    Column("status", _Name),
+    Column("summary", Text, comment="JSON"),
+    _count("new"),
+    _count("updated"),
+    _count("unchanged"),
+    _count("superseded"),
+    _count("rejected"),
+    _count("taken"),
+    _count("written"),
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("source", _Name, nullable=False),
+    Column("reference", _Name, nullable=False),
+    Column("type", _Name, nullable=False),
+    Column("regime", _Name, nullable=False),
+    Column("buyer", _Name, nullable=False),
+    Column("published", _Name, nullable=False, comment="YYYY-MM-DD or empty"),
+    Column("version", Integer, nullable=False, comment="the current one"),
+    Column("last_version", Integer, nullable=False, comment="the last number given"),
+    Column("fingerprint", LargeBinary, nullable=False, comment="of the current record"),
+    Column("received", LargeBinary, nullable=False, comment="the same before merging"),
+    Column("additions", Integer, nullable=False),
+    Column("latest", _Name, nullable=False),
+    Column("fields", Integer, nullable=False),
+    Column("first_run", Integer, nullable=False),
+    Column("last_run", Integer, nullable=False, comment="the last that saw the reference"),
+    Column("written", Boolean, nullable=False, comment="an earlier version was in a file"),
+    Column("alias_of", _Name, comment="the reference that holds the same record"),
+    # What the run that decided last started from, so that it can decide again.
+    Column("door_run", Integer, nullable=False),
+    Column("door", _Name, nullable=False),
+    Column("base_version", Integer, comment="the current one before that run"),
+    Column("base_done", Boolean, nullable=False, comment="that one was in a file"),
+    Index("records_reference", "source", "reference", unique=True),
+)
+#: No two references of a source hold the same record: the later one is an alias.
+Index(
+    "records_fingerprint",
+    records.c.source,
+    records.c.fingerprint,
+    unique=True,
+    sqlite_where=records.c.alias_of.is_(None),
+    postgresql_where=records.c.alias_of.is_(None),
+)
+Index(
+    "records_alias",
+    records.c.source,
+    records.c.fingerprint,
+    records.c.reference,
+    sqlite_where=records.c.alias_of.is_not(None),
+    postgresql_where=records.c.alias_of.is_not(None),
+)
+#: The current versions that no file holds yet, each with the run that has to write it; in
+#: the order of files, so that writing one touches few pages. A record that is neither here
+#: nor an alias is in a file.
+owed = Table(
+    "owed",
+    metadata,
+    Column("regime", _Name, nullable=False),
+    Column("type", _Name, nullable=False),
+    Column("buyer", _Name, nullable=False),
+    Column("published", _Name, nullable=False),
+    Column("reference", _Name, nullable=False),
+    Column("source", _Name, nullable=False),
+    Column("run", Integer, nullable=False),
+    Column("record_id", ForeignKey("records.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("regime", "type", "buyer", "published", "reference", "source"),
+    sqlite_with_rowid=False,
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("record_id", ForeignKey("records.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("run", Integer, nullable=False, comment="that received it"),
+    Column("type", _Name, nullable=False),
+    Column("regime", _Name, nullable=False),
+    Column("buyer", _Name, nullable=False),
+    Column("published", _Name, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("received", LargeBinary, nullable=False),
+    Column("additions", Integer, nullable=False),
+    Column("latest", _Name, nullable=False),
+    Column("fields", Integer, nullable=False),
+    Column("found", _Name, comment="where it was found, as the spider says"),
+    Column("repairs", Text, comment="JSON"),
+    Column("warnings", Text, comment="JSON"),
+    Column("record", LargeBinary, nullable=False, comment="the DECP record, JSON"),
+    Column("received_record", LargeBinary, comment="before merging, when it differs"),
+    Column("raw", LargeBinary, nullable=False, comment="the row as served, zlib"),
+    PrimaryKeyConstraint("record_id", "number"),
+)
+
+rejections = Table(
+    "rejections",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("source", _Name, nullable=False),
+    Column("reference", _Name),
+    Column("type", _Name),
+    Column("regime", _Name),
+    Column("problems", Text, nullable=False, comment="JSON"),
+    Column("raw", LargeBinary, nullable=False, comment="the row as served, zlib"),
+    Column("raw_hash", LargeBinary, nullable=False),
+    Column("first_run", Integer, nullable=False),
+    Column("last_run", Integer, nullable=False),
+    Column("resolved_run", Integer, comment="that accepted the reference; null: still open"),
+    Index("rejections_row", "source", "raw_hash", unique=True),
+)
+Index(
+    "rejections_open",
+    rejections.c.source,
+    rejections.c.reference,
+    sqlite_where=rejections.c.resolved_run.is_(None),
+    postgresql_where=rejections.c.resolved_run.is_(None),
+)
+
+file_sets = Table(
+    "file_sets",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("run", Integer, nullable=False),
+    Column("regime", _Name, nullable=False),
+    Column("buyer", _Name, nullable=False, comment="the SIRET in the name"),
+    Column("records", Integer, nullable=False),
+    Column("placed", Boolean, nullable=False, comment="false: about to be put in place"),
+)
+Index(
+    "file_sets_planned",
+    file_sets.c.id,
+    sqlite_where=~file_sets.c.placed,
+    postgresql_where=~file_sets.c.placed,
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("file_set", ForeignKey("file_sets.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", _Name, nullable=False),
+    Column("folder", _Name, nullable=False, comment="its absolute path or URI"),
+    Column("sha1", _Name, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    PrimaryKeyConstraint("file_set", "position"),
+    Index("files_name", "name"),
+)
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("file_set", ForeignKey("file_sets.id"), nullable=False),
+    Column("record_id", ForeignKey("records.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("file_set", "record_id", "version"),
+    sqlite_with_rowid=False,
+)
+
+#: How each version is made from the one before. A new store is made at the last version at
+#: once, so a step may rely on the tables of its own time only: it writes out its DDL.
+#: To change the tables: change their definition above and append one step.
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = ()
+
+
+def current_version() -> int:
+    """The version of the tables that this code works with."""
+    return 1 + len(MIGRATIONS)
+
+
+def bring_up_to_date(connection: Connection, name: str) -> None:
+    """Make the tables in an empty place, or migrate older ones, in the open transaction.
+
+    Raises :class:`StoreError`, naming the place ``name``, when the store is newer than this
+    code, or when what is there is not a store.
+    """
+    names = set(inspect(connection).get_table_names())
+    if store.name not in names:
+        # A SQLite file is the store's own; a PostgreSQL database may hold other tables.
+        foreign = names if connection.dialect.name == "sqlite" else names & set(metadata.tables)
+        if foreign:
+            raise StoreError(
+                f"the store {name} is not one: it holds another program's {min(foreign)!r}; "
+                "set DECP_STORE_URL to another place"
+            )
+        metadata.create_all(connection, checkfirst=False)
+        connection.execute(insert(store).values(version=current_version()))
+        return
+    found = connection.execute(select(store.c.version)).scalar_one()
+    if found > current_version():
+        raise StoreError(
+            f"the store {name} was made by a newer dume_spider (store version {found}, this one "
+            f"knows {current_version()}); install the newer one"
+        )
+    for migrate in MIGRATIONS[found - 1 :]:
+        migrate(connection)
+    if found < current_version():
+        connection.execute(update(store).values(version=current_version()))
