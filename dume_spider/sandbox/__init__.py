@@ -1,0 +1,1 @@
+"""Local replicas of the services, on the loopback interface only."""
