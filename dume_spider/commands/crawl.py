@@ -1,0 +1,61 @@
+"""``scrapy crawl``, whose exit status says how far the result can be trusted."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from scrapy import Spider
+from scrapy.commands.crawl import Command as CrawlCommand
+from scrapy.crawler import Crawler
+
+from dume_spider.exceptions import DumeSpiderError
+from dume_spider.pipelines.decp_files import OutputSettings
+from dume_spider.pipelines.validation import read_severities
+from dume_spider.run import EXIT_STATUS
+from dume_spider.spiders.base import BaseSpider
+
+
+class Command(CrawlCommand):
+    """Scrapy's own command, with the arguments checked first and a status at the end.
+
+    Exit status: 0 ``complete`` or ``probable``; 3 ``incomplete``; 1 anything else.
+    """
+
+    crawler: Crawler
+
+    def long_desc(self) -> str:
+        return (
+            "Run a spider of this project. Exit status: 0 when the result is complete (or "
+            "probably so), 3 when something is missing (it is named in the run's summary.json), "
+            "1 for anything else. Example: scrapy crawl dume -a date=2024-03-01"
+        )
+
+    def run(self, args: list[str], opts: argparse.Namespace) -> None:
+        try:
+            super().run(args, opts)
+        except DumeSpiderError as error:
+            # Before the first request: one line, no traceback.
+            print(f"scrapy crawl: {error}", file=sys.stderr)
+            self.exitcode = 1
+            return
+        run = getattr(self.crawler.spider, "run", None)
+        if run is not None and not self.exitcode:
+            self.exitcode = EXIT_STATUS[run.status]
+
+    def _create_crawler(self, spidercls: type[Spider] | str) -> Crawler:
+        try:
+            self.crawler = super()._create_crawler(spidercls)
+        except KeyError:
+            names = ", ".join(sorted(self.crawler_process.spider_loader.list()))
+            raise DumeSpiderError(f"no spider {spidercls!r}; there are: {names}") from None
+        if issubclass(self.crawler.spidercls, BaseSpider):
+            self.crawler.spidercls.read_arguments(self.spider_arguments)
+            self.crawler.spidercls.check_settings(self.crawler.settings)
+        OutputSettings.read(self.crawler.settings)
+        read_severities(self.crawler.settings)
+        return self.crawler
+
+    def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
+        super().process_options(args, opts)
+        self.spider_arguments = opts.spargs

@@ -1,0 +1,158 @@
+"""Opens and closes the run: its folder, its store, its summary and its last log lines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+from scrapy import signals
+from scrapy.exceptions import CloseSpider
+
+from dume_spider.decp.folder import OutputFolder
+from dume_spider.exceptions import DumeSpiderError
+from dume_spider.store.store import Store
+
+if TYPE_CHECKING:
+    from scrapy import Request
+    from scrapy.crawler import Crawler
+    from twisted.python.failure import Failure
+
+    from dume_spider.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+class RunSummary:
+    """Keeps the run's books.
+
+    ``store`` is the run's store, opened at first use and shared by the pipelines. At the
+    end ``summary.json`` is written and the last log lines say status, counts, files and
+    what to do next.
+    """
+
+    def __init__(self, crawler: Crawler):
+        self.crawler = crawler
+        self._begun = False
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        extension = cls(crawler)
+        crawler.signals.connect(extension.spider_opened, signal=signals.spider_opened)
+        crawler.signals.connect(extension.spider_error, signal=signals.spider_error)
+        crawler.signals.connect(extension.item_error, signal=signals.item_error)
+        crawler.signals.connect(
+            extension.request_reached_downloader, signal=signals.request_reached_downloader
+        )
+        return extension
+
+    @property
+    def run(self) -> Run:
+        """The run of the spider."""
+        return self.crawler.spider.run
+
+    @cached_property
+    def store(self) -> Store:
+        """The store of setting ``DECP_STORE_URL``. Raises :class:`StoreError`."""
+        return Store(self.crawler.settings["DECP_STORE_URL"])
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store was opened and the run begun in it."""
+        return self._begun
+
+    def give_up(self, error: DumeSpiderError) -> None:
+        """End a run that cannot keep what it collects: asking on would only lose more."""
+        if not self.run.errors:
+            logger.error("%s", error)
+            self._closing = asyncio.ensure_future(
+                self.crawler.engine.close_spider_async(reason=type(error).__name__)
+            )
+        self.run.fail(str(error))
+
+    def spider_opened(self) -> None:
+        # Connected only now, after every pipeline has been: the books are closed last.
+        self.crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
+        run = self.run
+        logger.info("Run %s: %s", run.id, run.arguments or "no arguments")
+        try:
+            run.open()
+            self.store.recover(lambda folder, files: OutputFolder(folder).settle(files))
+            self.store.begin_run(run.id, run.spider, run.arguments, run.started)
+            self._begun = True
+        except DumeSpiderError as error:
+            stop(run, error)
+
+    def request_reached_downloader(self, request: Request) -> None:
+        kind = "retried" if request.meta.get("retry_times") else request.meta.get("kind", "other")
+        self.run.requests[kind] += 1
+
+    def spider_error(self, failure: Failure) -> None:
+        self.run.fail(f"a callback failed: {failure.value!r} (see the log)")
+
+    def item_error(self, item: Any, failure: Failure) -> None:
+        """A record that no pipeline could keep has left as failed; the run is not to be trusted."""
+        self.run.fail_reference(item.get("reference"), str(failure.value))
+        self.run.fail(f"a record could not be kept: {failure.value}")
+
+    def spider_closed(self, reason: str) -> None:
+        run = self.run
+        run.finish_reason = reason
+        for step in (self._close_store, run.close):
+            try:
+                step()
+            except DumeSpiderError as error:
+                logger.error("%s", error)
+                run.fail(str(error))
+        log_outcome(run)
+
+    def _close_store(self) -> None:
+        if not self._begun:
+            return
+        self.run.take_counts(self.store.counts_of(self.run.id))
+        self.store.end_run(self.run.id, self.run.status, self.run.summary())
+        self.store.close()
+
+
+def stop(run: Run, error: DumeSpiderError) -> None:
+    """End a run that cannot start or go on: one line in the log, status ``failed``.
+
+    Raises ``CloseSpider``.
+    """
+    logger.error("%s", error)
+    run.fail(str(error))
+    raise CloseSpider(type(error).__name__) from error
+
+
+def log_outcome(run: Run) -> None:
+    """Say in the last lines of the log how the run ended and what to do next."""
+    for advice in run.advice:
+        logger.warning("%s", advice)
+    logger.info(
+        "Counts: %d rows of %d references: %d written (%d new, %d updated), %d unchanged, "
+        "%d superseded, %d rejected, %d failed",
+        run.rows,
+        run.references,
+        run.written,
+        run.new,
+        run.updated,
+        run.unchanged,
+        run.superseded,
+        run.rejected,
+        run.failed,
+    )
+    if run.status == "failed":
+        logger.error("Run %s failed: %s", run.id, "; ".join(run.errors) or "the counts differ")
+    elif run.status == "incomplete":
+        logger.warning(
+            "Run %s is incomplete (%s): %d failures, %d windows not proven complete; "
+            "the same command asks again for what is missing; see %s",
+            run.id,
+            run.finish_reason,
+            len(run.failures),
+            len(run.unproven),
+            run.folder / "summary.json",
+        )
+    else:
+        logger.info("Run %s is %s: %s", run.id, run.status, run.folder / "summary.json")

@@ -1,0 +1,153 @@
+"""Write the DECP files of a run, from what the store owes, when the spider closes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote, urlsplit
+
+from scrapy import signals
+from stdnum.fr import siret
+
+from dume_spider.decp.filename import FORMATS, Format
+from dume_spider.decp.folder import OutputFolder
+from dume_spider.decp.regime import Regime
+from dume_spider.exceptions import ArgumentError, DumeSpiderError, OutputError
+from dume_spider.extensions.run_summary import RunSummary, stop
+from dume_spider.store.store import PendingRecord, RecordKeys
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+    from scrapy.settings import BaseSettings
+
+logger = logging.getLogger(__name__)
+
+STRUCTURES = ("acheteur", "plateforme")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """How files are written: the settings ``DECP_FORMATS``, ``DECP_STRUCTURE``, …, checked.
+
+    ``platform_siret`` names all files of structure ``plateforme`` and is empty otherwise.
+    """
+
+    folder: Path
+    formats: tuple[Format, ...]
+    platform_siret: str
+
+    @classmethod
+    def read(cls, settings: BaseSettings) -> Self:
+        """Raises :class:`ArgumentError` naming the setting, the bad value and what is accepted."""
+        formats = tuple(
+            _one_of(FORMATS, "DECP_FORMATS", name.strip())
+            for name in settings["DECP_FORMATS"].split(",")
+        )
+        structure = _one_of(STRUCTURES, "DECP_STRUCTURE", settings["DECP_STRUCTURE"])
+        platform = settings["DECP_PLATFORM_SIRET"] if structure == "plateforme" else ""
+        if structure == "plateforme" and not siret.is_valid(platform):
+            raise ArgumentError(
+                f"DECP_PLATFORM_SIRET={platform!r}: not a SIRET; structure plateforme needs the "
+                "platform's, 14 digits whose check sum is right"
+            )
+        return cls(_folder(settings["DECP_FILES_URI"]), formats, siret.compact(platform))
+
+
+def _one_of(accepted: tuple[str, ...], name: str, value: str) -> str:
+    if value not in accepted:
+        raise ArgumentError(f"{name}={value!r}: not known; accepted: {', '.join(accepted)}")
+    return value
+
+
+def _folder(uri: str) -> Path:
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and not parts.netloc:
+        return Path(unquote(parts.path))
+    if parts.scheme and "://" in uri:
+        raise ArgumentError(f"DECP_FILES_URI={uri!r}: not known; accepted: a folder")
+    return Path(uri)
+
+
+class DecpFilesPipeline:
+    """Puts the run's new and updated records in place as DECP files.
+
+    One file (per format) for each buyer or for the platform, and each regime. What cannot be
+    written stays owed by the store: the same command writes it later.
+    """
+
+    def __init__(self, crawler: Crawler):
+        self.crawler = crawler
+        self.settings = OutputSettings.read(crawler.settings)
+        self.folder = OutputFolder(self.settings.folder.absolute())
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        pipeline = cls(crawler)
+        crawler.signals.connect(pipeline.spider_closed, signal=signals.spider_closed)
+        return pipeline
+
+    def open_spider(self) -> None:
+        """Prove that files can be written, before the first request."""
+        try:
+            self.folder.check()
+        except OutputError as error:
+            stop(self.crawler.spider.run, error)
+
+    def spider_closed(self) -> None:
+        """Write the files. A failure here is told by the exit status: Scrapy would only log it."""
+        books = self.crawler.get_extension(RunSummary)
+        if not books.is_open:
+            return
+        try:
+            self._write(books)
+        except DumeSpiderError as error:
+            logger.error("%s", error)
+            books.run.fail(str(error))
+
+    def _write(self, books: RunSummary) -> None:
+        # A set whose records another run has taken over is not placed: what is still owed
+        # is then written anew.
+        while not all(
+            self._write_set(books, regime, name, records)
+            for (regime, name), records in self._sets(books)
+        ):
+            continue
+
+    def _sets(
+        self, books: RunSummary
+    ) -> Iterator[tuple[tuple[Regime, str], Iterator[PendingRecord]]]:
+        """The pending records by regime and SIRET of the file's name."""
+        platform = self.settings.platform_siret
+        pending = books.store.pending(books.run.id, by_type=bool(platform))
+        return groupby(pending, key=lambda record: (record.regime, platform or record.buyer))
+
+    def _write_set(
+        self, books: RunSummary, regime: Regime, name: str, records: Iterator[PendingRecord]
+    ) -> bool:
+        """Write one set of files; ``False`` if its records are not this run's any more."""
+        keys = RecordKeys()
+        run = books.run
+        with self.folder.new_files(name, run.day, self.settings.formats, regime) as out:
+            for record in records:
+                out.add(record.type, record.record)
+                keys.add(record)
+            files = []
+
+            def commit(announce):
+                files.extend(out.commit(announce))
+                return files
+
+            placed = books.store.place(
+                run.id,
+                regime=regime,
+                buyer=name,
+                folder=str(self.folder.path),
+                keys=keys,
+                commit=commit,
+            )
+        run.files += (asdict(file) for file in files)
+        return placed

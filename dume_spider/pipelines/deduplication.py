@@ -1,0 +1,108 @@
+"""Keep one version of each reference, in the store, and say what is new."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Self
+
+import orjson
+from scrapy.exceptions import DropItem
+
+from dume_spider.decp.regime import ContractType, Regime
+from dume_spider.exceptions import StoreError
+from dume_spider.extensions.run_summary import RunSummary
+from dume_spider.items import DecpItem
+from dume_spider.store.store import Candidate, Door, Outcome
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+
+#: Records saved in one transaction, at most.
+BATCH = 500
+#: Seconds that a record waits for others to be saved with, at most.
+PATIENCE = 0.02
+
+
+class UnchangedRecord(DropItem):
+    """A record is already in a published file, as it is."""
+
+    def __init__(self, reference: str):
+        super().__init__(f"unchanged {reference}", log_level=logging.DEBUG)
+
+
+class SupersededRecord(DropItem):
+    """A record gives way to another: a newer version, or the same data elsewhere."""
+
+    def __init__(self, reference: str, why: str):
+        super().__init__(f"superseded {reference}: {why}", log_level=logging.DEBUG)
+
+
+class DeduplicationPipeline:
+    """Saves records in the store, in batches, and lets only new and updated ones pass.
+
+    The newest version of a reference wins (most modifications, then the latest dates);
+    the others leave as ``superseded``. A record that is in a file already leaves as
+    ``unchanged``.
+    """
+
+    def __init__(self, crawler: Crawler):
+        self.crawler = crawler
+        self._waiting: list[tuple[Candidate, asyncio.Future[Outcome]]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    async def process_item(self, item: Any) -> Any:
+        """Return a new or updated item once it is saved.
+
+        Raises :class:`UnchangedRecord`, :class:`SupersededRecord`, and
+        :class:`StoreError` when it could not be saved.
+        """
+        if not isinstance(item, DecpItem):
+            return item
+        loop = asyncio.get_running_loop()
+        saved: asyncio.Future[Outcome] = loop.create_future()
+        self._waiting.append((_candidate(item), saved))
+        if len(self._waiting) >= BATCH:
+            self._flush()
+        elif self._timer is None:
+            self._timer = loop.call_later(PATIENCE, self._flush)
+        outcome = await saved
+        if outcome.door is Door.UNCHANGED:
+            raise UnchangedRecord(item["reference"])
+        if outcome.door is Door.SUPERSEDED:
+            raise SupersededRecord(item["reference"], outcome.why)
+        return item
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch, self._waiting = self._waiting, []
+        books = self.crawler.get_extension(RunSummary)
+        try:
+            outcomes = books.store.save(books.run.id, [candidate for candidate, _ in batch])
+        except StoreError as error:
+            books.give_up(error)
+            for _, saved in batch:
+                saved.set_exception(error)
+            return
+        for (_, saved), outcome in zip(batch, outcomes, strict=True):
+            saved.set_result(outcome)
+
+
+def _candidate(item: DecpItem) -> Candidate:
+    origin = item.origin
+    return Candidate.of(
+        origin.source,
+        item["reference"],
+        ContractType(item["type"]),
+        Regime(item["regime"]),
+        item["record"],
+        orjson.dumps(origin.raw),
+        repairs=origin.repairs,
+        warnings=origin.warnings,
+    )

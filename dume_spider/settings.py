@@ -1,0 +1,82 @@
+"""Settings of the project: each with its reason.
+
+Every setting of the project's own can be given as ``-s NAME=VALUE``, or as an environment
+variable of the same name.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def _env(name: str, default: str) -> str:
+    return os.environ.get(name, default)
+
+
+BOT_NAME = "dume_spider"
+SPIDER_MODULES = ["dume_spider.spiders"]
+NEWSPIDER_MODULE = "dume_spider.spiders"
+COMMANDS_MODULE = "dume_spider.commands"
+
+# Who we are: an honest name. Whoever runs it regularly adds a contact of theirs.
+USER_AGENT = _env("USER_AGENT", "dume_spider/0.1 (open data of French public contracts)")
+
+# The spiders speak to APIs, not to pages: see docs/decisions.md, "robots.txt".
+ROBOTSTXT_OBEY = False
+
+# Polite by default: the DUME service publishes no limits; the peers that use it wait 0.1 s
+# between calls and send one at a time.
+CONCURRENT_REQUESTS = 8  # default 16; what a whole run may have in flight
+CONCURRENT_REQUESTS_PER_DOMAIN = 1  # default 8
+DOWNLOAD_DELAY = 0.1  # default 0
+DOWNLOAD_TIMEOUT = 60  # default 180; an answer is 100 rows at most
+# A full answer of 100 rows is some 300 kB: what is larger than 16 MB is no answer.
+DOWNLOAD_MAXSIZE = 16 * 1024 * 1024  # default 1 GB
+DOWNLOAD_WARNSIZE = 4 * 1024 * 1024  # default 32 MB
+
+# Waits grow from 0.5 s: six tries are some 15 s. A run retries RETRY_CEILING times at most.
+DOWNLOADER_MIDDLEWARES = {
+    "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
+    "dume_spider.middlewares.BackoffRetryMiddleware": 550,
+}
+RETRY_TIMES = 5  # default 2
+RETRY_CEILING = 2000
+
+# An API answers at the address it is asked at; a redirection is an answer we do not know.
+REDIRECT_ENABLED = False  # default True
+METAREFRESH_ENABLED = False  # default True
+COOKIES_ENABLED = False  # default True; a session would only blur who asks
+REFERER_ENABLED = False  # default True; no page led here
+
+# Both listen on a port and run any code that is sent to it.
+TELNETCONSOLE_ENABLED = False  # default True
+REMOTE_CONTROL_ENABLED = False  # default True
+
+LOG_LEVEL = "INFO"  # default DEBUG
+LOG_FORMATTER = "dume_spider.logformatter.QuietLogFormatter"
+
+FEED_EXPORT_ENCODING = "utf-8"  # default: \uXXXX for every accent
+
+ITEM_PIPELINES = {
+    "dume_spider.pipelines.validation.ValidationPipeline": 300,
+    "dume_spider.pipelines.deduplication.DeduplicationPipeline": 400,
+    "dume_spider.pipelines.decp_files.DecpFilesPipeline": 500,
+}
+EXTENSIONS = {"dume_spider.extensions.run_summary.RunSummary": 500}
+
+
+# What the project adds. Meaning of each: docs/reference.md, "Settings".
+DUME_API_URL = _env("DUME_API_URL", "https://dume.chorus-pro.gouv.fr/dumes/donneesEssentielles")
+# The identifiers that the public web site sends; a platform puts its own.
+DUME_PLATFORM_ID = _env("DUME_PLATFORM_ID", "12345678901011")
+DUME_PLATFORM_TECHNICAL_ID = _env("DUME_PLATFORM_TECHNICAL_ID", "AAA001")
+DUME_REQUESTER_ID = _env("DUME_REQUESTER_ID", "12345698765445")
+DUME_REQUESTER_NAME = _env("DUME_REQUESTER_NAME", "AIFE")
+DUME_FIELD_MAP = _env("DUME_FIELD_MAP", "")
+DECP_RULES = _env("DECP_RULES", "{}")
+DECP_STRUCTURE = _env("DECP_STRUCTURE", "acheteur")
+DECP_PLATFORM_SIRET = _env("DECP_PLATFORM_SIRET", "")
+DECP_FORMATS = _env("DECP_FORMATS", "json")
+DECP_FILES_URI = _env("DECP_FILES_URI", "data/decp")
+DECP_STORE_URL = _env("DECP_STORE_URL", "sqlite:///data/store.sqlite")
+DECP_RUNS_DIR = _env("DECP_RUNS_DIR", "data/runs")

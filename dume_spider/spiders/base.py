@@ -1,0 +1,138 @@
+"""What the spiders share: declared arguments, checked before the first request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import scrapy
+
+from dume_spider.decp.verdict import quote
+from dume_spider.exceptions import ArgumentError
+from dume_spider.run import PARIS, Run
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+    from scrapy.settings import BaseSettings
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a spider.
+
+    ``read`` turns its text into a value, or raises ``ValueError`` with what is accepted;
+    ``help`` is the sentence for the reference.
+    """
+
+    read: Callable[[str], Any]
+    help: str
+
+
+class BaseSpider(scrapy.Spider):
+    """A spider with declared arguments and a :class:`Run`.
+
+    To add a spider:
+
+    1. set ``name`` and ``arguments`` (name → :class:`Argument`);
+    2. override :meth:`check_arguments` for what concerns several arguments together;
+    3. read the values in ``self.values`` and count in ``self.run``.
+
+    Names that start with ``_`` (Scrapyd's ``_job``) pass unread.
+    """
+
+    arguments: ClassVar[Mapping[str, Argument]] = {}
+
+    values: dict[str, Any]
+    run: Run
+
+    @classmethod
+    def read_arguments(cls, given: Mapping[str, str]) -> dict[str, Any]:
+        """The values of the arguments given, by name; those not given are absent.
+
+        Raises :class:`ArgumentError` naming the argument, the bad value and what is accepted.
+        """
+        values = {}
+        for name, text in given.items():
+            if name.startswith("_"):
+                continue
+            if name not in cls.arguments:
+                accepted = ", ".join(sorted(cls.arguments))
+                raise ArgumentError(
+                    f"{cls.name}: unknown argument {name!r} ({quote(text)}); accepted: {accepted}"
+                )
+            try:
+                values[name] = cls.arguments[name].read(text.strip())
+            except ValueError as error:
+                raise ArgumentError(
+                    f"{cls.name}: argument {name}={quote(text)}: {error}"
+                ) from error
+        cls.check_arguments(values)
+        return values
+
+    @classmethod
+    def check_arguments(cls, values: dict[str, Any]) -> None:
+        """Check what concerns several arguments together; may complete ``values``.
+
+        Raises :class:`ArgumentError`.
+        """
+
+    @classmethod
+    def check_settings(cls, settings: BaseSettings) -> None:
+        """Check the settings of the spider's own. Raises :class:`DumeSpiderError`."""
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
+        values = cls.read_arguments(kwargs)
+        # Not passed on: Scrapy would set them as attributes, and one may be called `name`.
+        spider = super().from_crawler(crawler, *args)
+        spider.values = values
+        given = {name: text for name, text in kwargs.items() if not name.startswith("_")}
+        spider.run = Run(cls.name, given, Path(crawler.settings["DECP_RUNS_DIR"]))
+        return spider
+
+
+def today() -> date:
+    """Today's date in France."""
+    return datetime.now(PARIS).date()
+
+
+def a_date(text: str) -> date:
+    """Read a real calendar date; ``ValueError`` says what is accepted."""
+    try:
+        if not _DATE.fullmatch(text):
+            raise ValueError
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("not a date; accepted: YYYY-MM-DD, such as 2024-03-01") from None
+
+
+def a_text(text: str) -> str:
+    """Read a text that is not empty."""
+    if not text:
+        raise ValueError("is empty; leave the argument out instead")
+    return text
+
+
+def one_of(*accepted: str) -> Callable[[str], str]:
+    """A reader for one word among ``accepted``."""
+
+    def read(text: str) -> str:
+        if text not in accepted:
+            raise ValueError(f"not known; accepted: {', '.join(accepted)}")
+        return text
+
+    return read
+
+
+def a_shard(text: str) -> tuple[int, int]:
+    """Read a share such as ``2/8``: the second of eight."""
+    match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError("not a share; accepted: I/N with I from 1 to N, such as 2/8")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,390 @@
+"""The DUME spider: searches that yield one detail request per reference."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import orjson
+from scrapy import Request
+from scrapy.exceptions import CloseSpider
+from scrapy.spidermiddlewares.httperror import HttpError
+from stdnum.fr import siret
+
+from dume_spider.decp.regime import ContractType
+from dume_spider.dume.answer import Answer, read_answer
+from dume_spider.dume.facts import facts_of
+from dume_spider.dume.mapping import FieldNames, MappedRow, MissingFields, load_field_names, map_row
+from dume_spider.dume.planner import Planner, RowFacts
+from dume_spider.dume.query import API_VERSION_HEADERS, Requester, SearchQuery
+from dume_spider.exceptions import AnswerError, ArgumentError, RefusedError
+from dume_spider.items import DecpItem, Origin, make_item, problems_of
+from dume_spider.spiders.base import Argument, BaseSpider, a_date, a_shard, a_text, one_of, today
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+    from scrapy.http import Response
+    from scrapy.settings import BaseSettings
+    from twisted.python.failure import Failure
+
+logger = logging.getLogger(__name__)
+
+#: What may stand for the type of contract; the labels that the client dume_api accepts too.
+TYPE_LABELS = {
+    "MP": ContractType.MARCHE,
+    "MARCHE": ContractType.MARCHE,
+    "MARCHE PUBLIC": ContractType.MARCHE,
+    "MARCHÉ PUBLIC": ContractType.MARCHE,
+    "MARCHE PUBLICS": ContractType.MARCHE,
+    "CC": ContractType.CONCESSION,
+    "CONCESSION": ContractType.CONCESSION,
+    "CONTRAT DE CONCESSION": ContractType.CONCESSION,
+}
+
+NO_SUCH_REFERENCE = "the service has no record under this reference"
+
+#: Requests in a row that get no answer, all retries used, before the run is given up.
+MOST_UNANSWERED = 10
+
+#: A window at least this long that holds nothing at all is worth a warning.
+LONG_SILENCE = timedelta(days=4)
+
+
+def a_type(text: str) -> ContractType:
+    """Read a type of contract."""
+    try:
+        return TYPE_LABELS[" ".join(text.upper().split())]
+    except KeyError:
+        raise ValueError(f"not a type of contract; accepted: {', '.join(TYPE_LABELS)}") from None
+
+
+def a_siret(text: str) -> str:
+    """Read a SIRET: 14 digits with a right check sum, spaces tolerated."""
+    compact = siret.compact(text)
+    if not siret.is_valid(compact):
+        raise ValueError("not a SIRET; accepted: 14 digits whose check sum is right")
+    return compact
+
+
+class DumeSpider(BaseSpider):
+    """Collects the contracts published on the DUME service in a range of days.
+
+    Each search window yields its references; each reference is asked for once, by a
+    request of its own that gives all its versions. Windows that come back full are split
+    by the planner; what cannot be proven complete is named in the summary.
+    """
+
+    name = "dume"
+    arguments: ClassVar[Mapping[str, Argument]] = {
+        "reference": Argument(a_text, "one reference of the service (`referenceUnique`)"),
+        "reference_unique": Argument(a_text, "another name of `reference`"),
+        "date": Argument(a_date, "one day of publication; without any date: yesterday"),
+        "date_start": Argument(a_date, "first day of publication"),
+        "date_end": Argument(a_date, "last day of publication, included; without it: yesterday"),
+        "internal_id": Argument(a_text, "the buyer's own number of the contract"),
+        "nature": Argument(a_text, "exact label of the nature"),
+        "procedure": Argument(a_text, "exact label of the procedure"),
+        "cpv_code": Argument(a_text, "CPV code, such as 45210000"),
+        "type_de": Argument(a_type, f"type of contract: {', '.join(TYPE_LABELS)}"),
+        "acheteur_id": Argument(a_siret, "SIRET of the acheteur or autorité concédante"),
+        "titulaire_id": Argument(a_siret, "SIRET of a titulaire or concessionnaire"),
+        "detail": Argument(
+            one_of("always", "auto", "never"),
+            "`always` (default): one detail request per reference; `auto`: only where the "
+            "search row is not a whole record; `never`",
+        ),
+        "shard": Argument(a_shard, "this worker's share of the days, such as `2/8`"),
+    }
+
+    @classmethod
+    def check_arguments(cls, values: dict[str, Any]) -> None:
+        other_name = values.pop("reference_unique", None)
+        if other_name and values.setdefault("reference", other_name) != other_name:
+            raise ArgumentError("dume: reference and reference_unique differ; give one of them")
+        if "date" in values:
+            if "date_start" in values or "date_end" in values:
+                raise ArgumentError(
+                    "dume: argument date does not go with date_start or date_end; give either"
+                )
+            values["date_start"] = values["date_end"] = values.pop("date")
+        yesterday = today() - timedelta(days=1)
+        if "date_start" in values:
+            values.setdefault("date_end", max(yesterday, values["date_start"]))
+        elif "date_end" not in values and "reference" not in values:
+            values["date_start"] = values["date_end"] = yesterday
+        start, end = values.get("date_start"), values.get("date_end")
+        if start and end and end < start:
+            raise ArgumentError(
+                f"dume: argument date_end={str(end)!r} is before date_start={str(start)!r}; "
+                "give a last day that is not before the first"
+            )
+
+    @classmethod
+    def check_settings(cls, settings: BaseSettings) -> None:
+        read_names(settings)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        settings = crawler.settings
+        spider.url = settings["DUME_API_URL"]
+        spider.requester = Requester(
+            platform_id=settings["DUME_PLATFORM_ID"],
+            platform_technical_id=settings["DUME_PLATFORM_TECHNICAL_ID"],
+            requester_id=settings["DUME_REQUESTER_ID"],
+            requester_name=settings["DUME_REQUESTER_NAME"],
+        )
+        spider.names = read_names(settings)
+        spider.room = settings.getint("CONCURRENT_REQUESTS")
+        values = dict(spider.values)
+        spider.detail = values.pop("detail", "always")
+        shard = values.pop("shard", (1, 1))
+        spider.query = SearchQuery(**values)
+        spider.planner = Planner(spider.query, today=today(), shard=shard)
+        spider.missing = MissingFields(spider.names)
+        spider.seen = set()
+        spider.asked = set()
+        spider.pending = {}
+        spider.emitted = set()
+        spider.in_flight = 0
+        spider.answers = 0
+        spider.unanswered = 0
+        spider.unknown_keys = set()
+        return spider
+
+    async def start(self) -> AsyncIterator[Any]:
+        for request in self.next_searches():
+            yield request
+
+    def next_searches(self) -> Iterator[Request]:
+        """The searches that can be sent now."""
+        for window in self.planner.next(self.room - self.in_flight):
+            self.in_flight += 1
+            yield self.search_request(window)
+
+    def search_request(self, window: SearchQuery) -> Request:
+        """The request of a search window."""
+        return self.request(
+            window, "search", self.parse_search, self.search_failed, {"filters": window.filters()}
+        )
+
+    def detail_request(self, reference: str, type_de: ContractType | None) -> Request:
+        """The request of all versions of a reference; ``type_de``: of the search that found it."""
+        return self.request(
+            SearchQuery(reference=reference),
+            "detail",
+            self.parse_detail,
+            self.detail_failed,
+            {"reference": reference, "type_de": type_de and type_de.value},
+            # Details first: references that are found do not pile up.
+            priority=1,
+        )
+
+    def request(
+        self,
+        query: SearchQuery,
+        kind: str,
+        callback: Any,
+        errback: Any,
+        cb_kwargs: dict[str, Any],
+        priority: int = 0,
+    ) -> Request:
+        return Request(
+            self.url,
+            method="POST",
+            headers=API_VERSION_HEADERS,
+            body=orjson.dumps(query.payload(self.requester)),
+            callback=callback,
+            errback=errback,
+            cb_kwargs=cb_kwargs,
+            meta={"kind": kind, "json": True},
+            priority=priority,
+            # The spider itself asks nothing twice; a window must never be dropped unseen.
+            dont_filter=True,
+        )
+
+    def parse_search(self, response: Response, filters: dict[str, str]) -> Iterator[Any]:
+        """Yield what each row of a search leads to, then the next searches."""
+        window = SearchQuery.of_filters(filters)
+        try:
+            answer = self.read(response)
+        except AnswerError as error:
+            yield from self.window_failed(window, error)
+            return
+        self.in_flight -= 1
+        facts = [facts_of(row, self.names, window.type_de) for row in answer.rows]
+        self.planner.answered(window, facts)
+        for row, fact in zip(answer.rows, facts, strict=True):
+            yield from self.found(row, fact, window.type_de)
+        yield from self.next_searches()
+
+    def search_failed(self, failure: Failure) -> Iterator[Any]:
+        """Name a window that got no answer, and go on with the others."""
+        window = SearchQuery.of_filters(failure.request.cb_kwargs["filters"])
+        yield from self.window_failed(window, failure.value)
+
+    def window_failed(self, window: SearchQuery, error: Exception) -> Iterator[Any]:
+        self.in_flight -= 1
+        text = describe(error)
+        logger.warning("Search %s failed: %s", window.filters(), text)
+        if isinstance(error, RefusedError) and self.answers == 1:
+            self.run.fail(f"the service refused the first request: {text}")
+            raise CloseSpider("refused")
+        self.run.fail_window(window.filters(), text)
+        self.planner.failed(window, text)
+        self.check_service(error)
+        yield from self.next_searches()
+
+    def found(self, row: Any, fact: RowFacts, type_de: ContractType | None) -> Iterator[Any]:
+        """What a search row leads to: one detail request per reference, or its record."""
+        reference = fact.reference
+        if reference in self.asked or fact.key in self.emitted:
+            return
+        if reference is not None and self.detail == "always" and not self.query.reference:
+            yield self.ask(reference, type_de)
+            return
+        mapped = map_row(row, self.names, type_de)
+        item = item_of(mapped, row)
+        if reference is not None and self.detail == "auto" and problems_of(item):
+            yield self.ask(reference, type_de)
+            return
+        self.emitted.add(fact.key)
+        if self.is_new(reference):
+            self.run.references_done += 1
+        yield self.emit(item, mapped)
+
+    def ask(self, reference: str, type_de: ContractType | None) -> Request:
+        """The detail request of a reference, noted so that it is never forgotten."""
+        self.asked.add(reference)
+        self.pending[reference] = self.is_new(reference)
+        return self.detail_request(reference, type_de)
+
+    def is_new(self, reference: str | None) -> bool:
+        """Whether a reference is seen for the first time in this run; it is then counted."""
+        if reference is None or reference in self.seen:
+            return False
+        self.seen.add(reference)
+        self.run.references += 1
+        return True
+
+    def parse_detail(
+        self, response: Response, reference: str, type_de: str | None
+    ) -> Iterator[DecpItem | Request]:
+        """Yield every version of a reference."""
+        asked_type = ContractType(type_de) if type_de else None
+        try:
+            answer = self.read(response)
+        except AnswerError as error:
+            self.reference_failed(reference, describe(error))
+            return
+        versions = 0
+        for row in answer.rows:
+            fact = facts_of(row, self.names, asked_type)
+            if fact.reference != reference:
+                # Not what was asked for; it exists all the same.
+                self.crawler.stats.inc_value("dume/rows/foreign")
+                yield from self.found(row, fact, asked_type)
+                continue
+            versions += 1
+            if fact.key not in self.emitted:
+                mapped = map_row(row, self.names, asked_type)
+                yield self.emit(item_of(mapped, row), mapped)
+        if versions:
+            self.settle(reference)
+        else:
+            self.reference_failed(reference, NO_SUCH_REFERENCE)
+
+    def detail_failed(self, failure: Failure) -> None:
+        """Name a reference whose record got no answer."""
+        self.reference_failed(failure.request.cb_kwargs["reference"], describe(failure.value))
+        self.check_service(failure.value)
+
+    def reference_failed(self, reference: str, why: str) -> None:
+        logger.warning("Reference %s failed: %s", reference, why)
+        self.run.rows += 1
+        self.run.fail_reference(reference, why)
+        self.settle(reference)
+
+    def check_service(self, error: BaseException) -> None:
+        """Close the spider when request after request gets no answer: the service is down."""
+        if isinstance(error, AnswerError):
+            return
+        self.unanswered += 1
+        if self.unanswered >= MOST_UNANSWERED:
+            raise CloseSpider("service_down")
+
+    def settle(self, reference: str) -> None:
+        """Note that a reference asked for has left through its doors."""
+        if self.pending.pop(reference, False):
+            self.run.references_done += 1
+
+    def emit(self, item: DecpItem, mapped: MappedRow) -> DecpItem:
+        """Count a row that enters, and what is unknown in it."""
+        self.run.rows += 1
+        self.missing.add(mapped)
+        for path, kind in mapped.unknown:
+            self.crawler.stats.inc_value(f"dume/unknown_keys/{path}")
+            if path not in self.unknown_keys:
+                self.unknown_keys.add(path)
+                logger.info("Unknown key of the service: %s (%s)", path, kind)
+        return item
+
+    def read(self, response: Response) -> Answer:
+        """The answer in a response; raises :class:`AnswerError`."""
+        self.answers += 1
+        self.unanswered = 0
+        answer = read_answer(response.body)
+        for notice in answer.notices:
+            self.crawler.stats.inc_value("dume/notices")
+            logger.info("The service says: %s", notice)
+        return answer
+
+    def closed(self, reason: str) -> None:
+        """Settle the books: what was not answered is named, what was proven is said."""
+        if self.query.reference and not self.seen and not self.run.failures:
+            self.reference_failed(self.query.reference, NO_SUCH_REFERENCE)
+        for reference in list(self.pending):
+            self.reference_failed(reference, f"the run ended before its answer ({reason})")
+        self.run.proof = self.planner.status
+        self.run.unproven += (unproven.as_dict() for unproven in self.planner.unproven)
+        self.run.advice += self.missing.advice()
+        self.run.advice += self.silence()
+
+    def silence(self) -> Iterator[str]:
+        """A warning when a long period holds nothing at all: that is rarely true."""
+        start, end = self.query.date_start, self.query.date_end
+        if start and end and end - start >= LONG_SILENCE and not self.run.references:
+            yield (
+                f"Nothing was found from {start} to {end}: check the filters "
+                f"({self.query.filters()}) and the service"
+            )
+
+
+def read_names(settings: BaseSettings) -> FieldNames:
+    """The names of the service's fields, with those of the setting ``DUME_FIELD_MAP``.
+
+    Raises :class:`FieldMapError`.
+    """
+    return load_field_names(Path(path) if (path := settings["DUME_FIELD_MAP"]) else None)
+
+
+def item_of(mapped: MappedRow, row: Any) -> DecpItem:
+    """The item of a mapped row."""
+    return make_item(
+        Origin("dume", row, mapped.problems, mapped.repairs),
+        reference=mapped.reference,
+        type_=mapped.type,
+        regime=mapped.regime,
+        record=mapped.record,
+    )
+
+
+def describe(error: BaseException) -> str:
+    """An error of a request in one line."""
+    if isinstance(error, HttpError):
+        return f"HTTP status {error.response.status}"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, AnswerError) else f"{type(error).__name__}: {text}"

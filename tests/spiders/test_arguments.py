@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from dume_spider.decp.regime import ContractType
+from dume_spider.exceptions import ArgumentError
+from dume_spider.spiders.base import today
+from dume_spider.spiders.dume import DumeSpider
+
+MAIRIE = "21750001600019"
+YESTERDAY = today() - timedelta(days=1)
+ACCEPTED = (
+    "acheteur_id, cpv_code, date, date_end, date_start, detail, internal_id, nature, procedure, "
+    "reference, reference_unique, shard, titulaire_id, type_de"
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"date_start": YESTERDAY, "date_end": YESTERDAY}),
+        ({"_job": "1"}, {"date_start": YESTERDAY, "date_end": YESTERDAY}),
+        (
+            {"date": "2024-02-29"},
+            {"date_start": date(2024, 2, 29), "date_end": date(2024, 2, 29)},
+        ),
+        ({"date_start": "2024-03-01"}, {"date_start": date(2024, 3, 1), "date_end": YESTERDAY}),
+        ({"date_end": "2024-03-01"}, {"date_end": date(2024, 3, 1)}),
+        ({"reference": "AIFEDUME-daoxup8c"}, {"reference": "AIFEDUME-daoxup8c"}),
+        ({"reference_unique": "R"}, {"reference": "R"}),
+        ({"reference_unique": "R", "reference": "R"}, {"reference": "R"}),
+        (
+            {"date": "2024-03-01", "type_de": "marché  public", "acheteur_id": "217 500 016 00019"},
+            {
+                "date_start": date(2024, 3, 1),
+                "date_end": date(2024, 3, 1),
+                "type_de": ContractType.MARCHE,
+                "acheteur_id": MAIRIE,
+            },
+        ),
+        (
+            {"reference": "R", "titulaire_id": "35600000000048", "detail": "auto", "shard": "2/8"},
+            {"reference": "R", "titulaire_id": "35600000000048", "detail": "auto", "shard": (2, 8)},
+        ),
+    ],
+)
+def test_values(given: dict[str, str], expected: dict[str, object]) -> None:
+    assert DumeSpider.read_arguments(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"form_date": "2024-01-01"},
+            f"dume: unknown argument 'form_date' ('2024-01-01'); accepted: {ACCEPTED}",
+        ),
+        (
+            {"date": "2024-02-30"},
+            "dume: argument date='2024-02-30': not a date; accepted: YYYY-MM-DD, "
+            "such as 2024-03-01",
+        ),
+        (
+            {"date": "2024-W01-1"},
+            "dume: argument date='2024-W01-1': not a date; accepted: YYYY-MM-DD, "
+            "such as 2024-03-01",
+        ),
+        (
+            {"date_start": ""},
+            "dume: argument date_start='': not a date; accepted: YYYY-MM-DD, such as 2024-03-01",
+        ),
+        (
+            {"date": "2024-03-01", "date_end": "2024-03-02"},
+            "dume: argument date does not go with date_start or date_end; give either",
+        ),
+        (
+            {"date_start": "2024-03-02", "date_end": "2024-03-01"},
+            "dume: argument date_end='2024-03-01' is before date_start='2024-03-02'; "
+            "give a last day that is not before the first",
+        ),
+        (
+            {"acheteur_id": "21750001600018"},
+            "dume: argument acheteur_id='21750001600018': not a SIRET; accepted: 14 digits whose "
+            "check sum is right",
+        ),
+        (
+            {"titulaire_id": "123"},
+            "dume: argument titulaire_id='123': not a SIRET; accepted: 14 digits whose check sum "
+            "is right",
+        ),
+        (
+            {"type_de": "accord"},
+            "dume: argument type_de='accord': not a type of contract; accepted: MP, MARCHE, "
+            "MARCHE PUBLIC, MARCHÉ PUBLIC, MARCHE PUBLICS, CC, CONCESSION, CONTRAT DE CONCESSION",
+        ),
+        (
+            {"detail": "yes"},
+            "dume: argument detail='yes': not known; accepted: always, auto, never",
+        ),
+        (
+            {"reference": "A", "reference_unique": "B"},
+            "dume: reference and reference_unique differ; give one of them",
+        ),
+        ({"nature": " "}, "dume: argument nature=' ': is empty; leave the argument out instead"),
+        (
+            {"shard": "0/4"},
+            "dume: argument shard='0/4': not a share; accepted: I/N with I from 1 to N, "
+            "such as 2/8",
+        ),
+    ],
+)
+def test_errors(given: dict[str, str], message: str) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        DumeSpider.read_arguments(given)
+    assert str(raised.value) == message

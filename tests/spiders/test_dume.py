@@ -1,0 +1,576 @@
+"""Real crawls over HTTP, against the replica and against services that misbehave."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from lxml import etree
+
+from dume_spider.decp.regime import ContractType
+from dume_spider.sandbox.rows import row_of
+
+MARCH = {"date_start": "2026-03-01", "date_end": "2026-03-31"}
+DAY = {"date": "2026-03-02"}
+
+
+def official(shared: Path, regime: str) -> Any:
+    """A validator of whole files by the official schema of a regime."""
+    if regime == "2022":
+        text = (shared / "official/2.0.4/decp-2.0.4.schema.json").read_text(encoding="utf-8")
+        return jsonschema.Draft7Validator(json.loads(text))
+    text = (shared / "official/1.5.0/marches-1.5.0.schema.json").read_text(encoding="utf-8")
+    return jsonschema.Draft4Validator(json.loads(text))
+
+
+def regime_of_file(document: dict[str, Any]) -> str:
+    return "2019" if isinstance(document["marches"], list) else "2022"
+
+
+def records_of(path: Path) -> list[dict[str, Any]]:
+    """The records of a DECP file in JSON."""
+    marches = json.loads(path.read_bytes())["marches"]
+    if isinstance(marches, list):
+        return marches
+    return [record for records in marches.values() for record in records]
+
+
+def check_balance(crawl: Any) -> None:
+    """Hold the counts against each other and against what lies in the folder."""
+    summary, counts = crawl.summary, crawl.counts
+    assert summary["balanced"]
+    doors = ("written", "unchanged", "superseded", "rejected", "failed")
+    assert counts["rows"] == sum(counts[door] for door in doors)
+    assert counts["written"] == counts["new"] + counts["updated"]
+    assert len(crawl.rejected) == counts["rejected"]
+    in_json = {file["name"]: file for file in summary["files"] if file["name"].endswith(".json")}
+    assert sum(file["records"] for file in in_json.values()) == counts["written"]
+    for name, file in in_json.items():
+        path = crawl.folder / "decp" / name
+        assert len(records_of(path)) == file["records"]
+        assert path.stat().st_size == file["bytes"]
+
+
+# The main job.
+
+
+def test_generated_month_ends_in_valid_files_of_both_formats(
+    start_sandbox: Callable[..., Any], crawl: Callable[..., Any], shared: Path
+) -> None:
+    sandbox = start_sandbox(
+        *("--records", 5000, "--seed", 7, "--from", "2026-01-01", "--to", "2026-06-30"),
+        *("--faulty", 0),
+    )
+    done = crawl(
+        sandbox.url,
+        {"date_start": "2026-01-01", "date_end": "2026-06-30"},
+        {"DECP_FORMATS": "json,xml"},
+    )
+    assert done.status == 0, done.output
+    assert done.summary["status"] in ("complete", "probable")
+    check_balance(done)
+    assert done.counts["references"] == sandbox.ready["dume_references"] == 5000
+    assert {item["reference"] for item in done.items} == set(sandbox.references())
+    assert all(asked == 1 for asked in sandbox.references().values())
+    assert done.counts["rejected"] == 0, done.rejected[:3]
+
+    validators = {regime: official(shared, regime) for regime in ("2019", "2022")}
+    xsd = {
+        "2022": etree.XMLSchema(etree.parse(shared / "official/2.0.4/decp-2.0.2.xsd")),
+        "2019": etree.XMLSchema(etree.parse(shared / "official/1.5.0/marches-1.5.0.xsd")),
+    }
+    contracts: Counter[tuple[str, str]] = Counter()
+    for path in done.files("*.json"):
+        document = json.loads(path.read_bytes())
+        regime = regime_of_file(document)
+        assert not list(validators[regime].iter_errors(document)), path
+        xml = etree.parse(path.with_suffix(".xml"))
+        assert xsd[regime].validate(xml), (path, xsd[regime].error_log)
+        ids = Counter((element.tag, element.findtext("id")) for element in xml.getroot())
+        kinds = {"acheteur": "marche", "autoriteConcedante": "contrat-concession"}
+        expected = Counter(
+            (next(kinds[key] for key in kinds if key in record), record["id"])
+            for record in records_of(path)
+        )
+        assert ids == expected
+        contracts += expected
+    assert contracts.total() == done.counts["written"]
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "at_least"),
+    [("real-marches-publics.info-2019", 4509, 0.9), ("real-aife-2019", 4530, 0.0)],
+)
+def test_real_records_are_all_accounted_for(
+    start_sandbox: Callable[..., Any],
+    crawl: Callable[..., Any],
+    shared: Path,
+    name: str,
+    records: int,
+    at_least: float,
+) -> None:
+    sandbox = start_sandbox("--data", shared / "data" / f"{name}.json.gz")
+    first, last = sandbox.ready["dume_days"]
+    done = crawl(sandbox.url, {"date_start": first, "date_end": last})
+    assert done.status == 0, done.output
+    check_balance(done)
+    assert done.counts["rows"] == done.counts["references"] == records
+    assert done.counts["written"] >= at_least * records
+    assert all(line["errors"] for line in done.rejected)
+    validator = official(shared, "2019")
+    for path in done.files("*.json"):
+        document = json.loads(path.read_bytes())
+        assert regime_of_file(document) == "2019"
+        assert not list(validator.iter_errors(document)), path
+
+
+def test_a_second_harvest_writes_nothing(
+    start_sandbox: Callable[..., Any], crawl: Callable[..., Any]
+) -> None:
+    sandbox = start_sandbox(
+        "--records", 200, "--seed", 3, "--from", "2026-03-01", "--to", "2026-03-31"
+    )
+    first = crawl(sandbox.url, MARCH)
+    check_balance(first)
+    second = crawl(sandbox.url, MARCH)
+    assert second.status == 0, second.output
+    check_balance(second)
+    assert second.counts["written"] == 0
+    assert second.counts["unchanged"] == first.counts["written"]
+    assert second.summary["files"] == []
+
+
+@pytest.mark.parametrize("detail", ["auto", "never"])
+def test_other_ways_of_detail_give_the_same_files(
+    start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path, detail: str
+) -> None:
+    sandbox = start_sandbox(
+        "--records", 300, "--seed", 5, "--from", "2026-03-01", "--to", "2026-03-31"
+    )
+    always = crawl(sandbox.url, MARCH, folder=tmp_path / "always")
+    other = crawl(sandbox.url, MARCH | {"detail": detail}, folder=tmp_path / detail)
+    check_balance(other)
+    assert other.status == always.status == 0
+    assert other.summary["requests"]["detail"] < always.summary["requests"]["detail"]
+    assert contents(other) == contents(always)
+
+
+def contents(crawl: Any) -> Counter[str]:
+    """The records of a crawl's files, whatever the order."""
+    return Counter(
+        json.dumps(record, sort_keys=True)
+        for path in crawl.files("*.json")
+        for record in records_of(path)
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "keeps"),
+    [
+        ({"type_de": "CC"}, lambda item: item["type"] == "CC"),
+        (
+            {"procedure": "Appel d'offres ouvert"},
+            lambda item: item["record"]["procedure"] == "Appel d'offres ouvert",
+        ),
+        (
+            {"nature": "Concession de service"},
+            lambda item: item["record"]["nature"] == "Concession de service",
+        ),
+    ],
+)
+def test_filters(
+    start_sandbox: Callable[..., Any],
+    crawl: Callable[..., Any],
+    tmp_path: Path,
+    filters: dict[str, str],
+    keeps: Callable[[dict[str, Any]], bool],
+) -> None:
+    sandbox = start_sandbox(
+        *(
+            "--records",
+            300,
+            "--seed",
+            9,
+            "--from",
+            "2026-03-01",
+            "--to",
+            "2026-03-31",
+            "--faulty",
+            0,
+        )
+    )
+    everything = crawl(sandbox.url, MARCH, folder=tmp_path / "all")
+    some = crawl(sandbox.url, MARCH | filters, folder=tmp_path / "some")
+    assert some.status == 0, some.output
+    expected = {item["reference"] for item in everything.items if keeps(item)}
+    assert {item["reference"] for item in some.items} == expected
+    assert 0 < len(expected) < 300
+
+
+def test_a_buyer_is_asked_as_acheteur_and_as_autorite_concedante(
+    start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(
+        "--records", 300, "--seed", 9, "--from", "2026-03-01", "--to", "2026-03-31"
+    )
+    everything = crawl(sandbox.url, MARCH, folder=tmp_path / "all")
+
+    def buyer(item: dict[str, Any]) -> str:
+        record = item["record"]
+        return (record.get("acheteur") or record["autoriteConcedante"])["id"]
+
+    concessions = [item for item in everything.items if item["type"] == "CC"]
+    siret = Counter(map(buyer, concessions)).most_common(1)[0][0]
+    some = crawl(sandbox.url, MARCH | {"acheteur_id": siret}, folder=tmp_path / "some")
+    expected = {item["reference"] for item in everything.items if buyer(item) == siret}
+    assert {item["reference"] for item in some.items} >= expected
+    assert {item["type"] for item in some.items} == {"MP", "CC"}
+
+
+def test_one_reference(start_sandbox: Callable[..., Any], crawl: Callable[..., Any]) -> None:
+    sandbox = start_sandbox(
+        *("--records", 20, "--seed", 9, "--from", "2026-03-01", "--to", "2026-03-31", "--faulty", 0)
+    )
+    found = crawl(sandbox.url, MARCH)
+    reference = found.items[0]["reference"]
+    again = crawl(sandbox.url, {"reference": reference})
+    assert again.status == 0, again.output
+    assert again.counts["references"] == 1
+    unknown = crawl(sandbox.url, {"reference": "AIFEDUME-zzzzzzzz"})
+    assert unknown.status == 3
+    assert unknown.summary["failures"] == [
+        {
+            "reference": "AIFEDUME-zzzzzzzz",
+            "error": "the service has no record under this reference",
+        }
+    ]
+
+
+def test_plateforme_structure_gives_one_file_per_regime(
+    start_sandbox: Callable[..., Any], crawl: Callable[..., Any]
+) -> None:
+    sandbox = start_sandbox(
+        "--records", 100, "--seed", 2, "--from", "2026-03-01", "--to", "2026-03-31"
+    )
+    settings = {"DECP_STRUCTURE": "plateforme", "DECP_PLATFORM_SIRET": "13000548100010"}
+    done = crawl(sandbox.url, MARCH, settings)
+    assert done.status == 0, done.output
+    check_balance(done)
+    assert len(done.files()) == 1
+    assert done.files()[0].name.startswith("DECP-13000548100010-")
+    assert done.files()[0].name.endswith("-01.json")
+
+
+# A service that misbehaves.
+
+GOOD_RECORD = {
+    "id": "2026-017",
+    "acheteur": {"id": "21750001600019"},
+    "nature": "Marché",
+    "objet": "Entretien des jardins",
+    "codeCPV": "77310000",
+    "techniques": {"technique": ["Sans objet"]},
+    "modalitesExecution": {"modaliteExecution": ["Sans objet"]},
+    "marcheInnovant": False,
+    "ccag": "Pas de CCAG",
+    "offresRecues": 3,
+    "attributionAvance": False,
+    "typeGroupementOperateurs": "Pas de groupement",
+    "sousTraitanceDeclaree": False,
+    "procedure": "Procédure adaptée",
+    "lieuExecution": {"code": "75", "typeCode": "Code département"},
+    "dureeMois": 12,
+    "dateNotification": "2026-02-20",
+    "datePublicationDonnees": "2026-03-02",
+    "montant": 120000,
+    "typesPrix": {"typePrix": ["Définitif ferme"]},
+    "formePrix": "Forfaitaire",
+    "titulaires": [{"titulaire": {"typeIdentifiant": "SIRET", "id": "35600000000048"}}],
+    "considerationsSociales": {"considerationSociale": ["Clause sociale"]},
+    "considerationsEnvironnementales": {
+        "considerationEnvironnementale": ["Pas de considération environnementale"]
+    },
+}
+
+
+def good_row(reference: str = "AIFEDUME-aaaaaaaa", **changes: Any) -> dict[str, Any]:
+    record = GOOD_RECORD | changes
+    return row_of(record, ContractType.MARCHE, reference)
+
+
+def answer(*rows: Any, **parts: Any) -> tuple[int, bytes]:
+    body = {"messageList": None, "donneesEssentielles": list(rows)} | parts
+    return 200, json.dumps({"response": body}).encode()
+
+
+ONCE = {"RETRY_ENABLED": "False"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (
+            (200, b"<html>parked</html>"),
+            "the service answered an HTML or XML page, not JSON: '<html>parked</html>'",
+        ),
+        (
+            (200, b'{"response": {"donneesEss'),
+            "the service's JSON stops in the middle, after 25 bytes",
+        ),
+        ((200, b""), "the service answered an empty body"),
+        ((200, b"[]"), "the answer has no object 'response' (it has: list)"),
+        ((503, b"busy"), "HTTP status 503"),
+        ((404, b"nothing"), "HTTP status 404"),
+        ((302, b""), "HTTP status 302"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_a_named_failure(
+    serve: Callable[..., str],
+    crawl: Callable[..., Any],
+    reply: tuple[int, bytes],
+    error: str,
+) -> None:
+    done = crawl(serve(lambda _: reply), DAY, ONCE)
+    assert done.status == 3, done.output
+    assert done.summary["status"] == "incomplete"
+    check_balance(done)
+    window = {"date_start": "2026-03-02", "date_end": "2026-03-02"}
+    assert {"window": window, "error": error} in done.summary["failures"]
+    assert done.summary["unproven"]
+    assert error in done.output
+    assert "Traceback" not in done.output
+
+
+def test_garbage_of_30_mb_is_refused_before_it_is_read(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    done = crawl(serve(lambda _: (200, b"x" * 30_000_000)), DAY, ONCE)
+    assert done.status == 3, done.output
+    (failure,) = done.summary["failures"]
+    assert "16777216" in failure["error"]
+    assert "Traceback" not in done.output
+
+
+def test_a_refusal_of_the_first_request_stops_the_run(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    message = {"type": "ERREUR", "code": "E07", "message": "plateforme inconnue"}
+    done = crawl(serve(lambda _: answer(messageList=[message])), DAY)
+    assert done.status == 1
+    assert done.summary["status"] == "failed"
+    assert done.summary["finish_reason"] == "refused"
+    line = "the service refused the first request: ERREUR E07: plateforme inconnue"
+    assert done.summary["errors"] == [line]
+    assert line in done.output
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("rows", [[], None])
+def test_an_empty_day_is_complete(
+    serve: Callable[..., str], crawl: Callable[..., Any], rows: list[Any] | None
+) -> None:
+    done = crawl(serve(lambda _: answer(donneesEssentielles=rows)), DAY)
+    assert done.status == 0, done.output
+    assert done.summary["status"] == "complete"
+    assert done.counts["rows"] == 0
+    assert done.files() == []
+
+
+def test_an_empty_month_is_a_warning(serve: Callable[..., str], crawl: Callable[..., Any]) -> None:
+    done = crawl(serve(lambda _: answer()), MARCH)
+    assert done.status == 0
+    assert done.summary["advice"] == [
+        "Nothing was found from 2026-03-01 to 2026-03-31: check the filters "
+        "({'date_start': '2026-03-01', 'date_end': '2026-03-31'}) and the service"
+    ]
+    assert done.summary["advice"][0] in done.output
+
+
+def test_a_reference_whose_detail_fails_is_named_and_the_others_are_written(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    rows = [good_row("AIFEDUME-aaaaaaaa"), good_row("AIFEDUME-bbbbbbbb", id="2026-018")]
+
+    def service(asked: dict[str, Any]) -> tuple[int, bytes]:
+        if asked.get("referenceUnique") == "AIFEDUME-bbbbbbbb":
+            return 500, b"out of order"
+        reference = asked.get("referenceUnique")
+        return answer(*(row for row in rows if reference in (None, row["referenceUnique"])))
+
+    done = crawl(serve(service), DAY, ONCE)
+    assert done.status == 3, done.output
+    check_balance(done)
+    assert done.counts | {"rows": 2, "references": 2, "written": 1, "failed": 1} == done.counts
+    assert done.summary["failures"] == [
+        {"reference": "AIFEDUME-bbbbbbbb", "error": "HTTP status 500"}
+    ]
+    assert [record["id"] for record in records_of(done.files()[0])] == ["2026-017"]
+
+
+def test_the_newest_version_of_a_reference_wins(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    modification = {
+        "modification": {
+            "id": 1,
+            "dateNotificationModification": "2026-03-10",
+            "datePublicationDonneesModification": "2026-03-12",
+            "montant": 150000,
+        }
+    }
+    rows = [good_row(modifications=[modification]), good_row()]
+    done = crawl(serve(lambda _: answer(*rows)), DAY)
+    assert done.status == 0, done.output
+    check_balance(done)
+    assert done.counts["rows"] == 2
+    assert done.counts["superseded"] == done.counts["written"] == 1
+    assert records_of(done.files()[0])[0]["modifications"] == [modification]
+    assert len(done.items) == 1
+
+
+def test_rows_without_sense_are_rejected_with_reasons(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    nameless = good_row()
+    del nameless["referenceUnique"]
+    done = crawl(serve(lambda _: answer("text", nameless, None)), DAY)
+    assert done.status == 0, done.output
+    check_balance(done)
+    assert done.counts["rejected"] == done.counts["rows"] == 3
+    assert {line["errors"][0]["rule"] for line in done.rejected} == {"row", "reference"}
+
+
+def test_an_unknown_block_is_counted_logged_once_and_does_no_harm(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    rows = [
+        good_row(f"AIFEDUME-{number:08}", id=f"2026-{number:03}")
+        | {"nouveauBloc": {"clef": number}}
+        for number in range(12)
+    ]
+
+    def service(asked: dict[str, Any]) -> tuple[int, bytes]:
+        reference = asked.get("referenceUnique")
+        return answer(*(row for row in rows if reference in (None, row["referenceUnique"])))
+
+    done = crawl(serve(service), DAY)
+    assert done.status == 0, done.output
+    assert done.counts["written"] == 12
+    assert done.output.count("Unknown key of the service: nouveauBloc") == 1
+    assert "'dume/unknown_keys/nouveauBloc" in done.output
+
+
+def test_a_required_field_under_an_unknown_name_is_advised_at_the_end(
+    serve: Callable[..., str], crawl: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = []
+    for number in range(12):
+        row = good_row(f"AIFEDUME-{number:08}", id=f"2026-{number:03}")
+        row["donneesMP"]["cahierDesClauses"] = row["donneesMP"].pop("ccag")
+        rows.append(row)
+
+    def service(asked: dict[str, Any]) -> tuple[int, bytes]:
+        reference = asked.get("referenceUnique")
+        return answer(*(row for row in rows if reference in (None, row["referenceUnique"])))
+
+    url = serve(service)
+    done = crawl(url, DAY, folder=tmp_path / "before")
+    assert done.counts["rejected"] == 12
+    (advice,) = done.summary["advice"]
+    assert "ccag" in advice
+    assert "cahierDesClauses" in advice
+    assert advice in done.output
+
+    names = tmp_path / "names.toml"
+    names.write_text('[MP]\nccag = ["cahierDesClauses"]\n', encoding="utf-8")
+    mapped = crawl(url, DAY, {"DUME_FIELD_MAP": str(names)}, folder=tmp_path / "after")
+    assert mapped.counts["written"] == 12
+    assert mapped.summary["advice"] == []
+
+
+# What the user got wrong, and what the machine refuses.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "line"),
+    [
+        ({"form_date": "2024-01-01"}, {}, "scrapy crawl: dume: unknown argument 'form_date'"),
+        ({"date": "2024-02-30"}, {}, "scrapy crawl: dume: argument date='2024-02-30': not a date"),
+        (
+            {"date_start": "2024-03-02", "date_end": "2024-03-01"},
+            {},
+            "scrapy crawl: dume: argument date_end='2024-03-01' is before",
+        ),
+        ({"acheteur_id": "123"}, {}, "scrapy crawl: dume: argument acheteur_id='123': not a SIRET"),
+        ({"type_de": "X"}, {}, "scrapy crawl: dume: argument type_de='X': not a type of contract"),
+        ({}, {"DECP_FORMATS": "csv"}, "scrapy crawl: DECP_FORMATS='csv': not known"),
+        ({}, {"DECP_STRUCTURE": "x"}, "scrapy crawl: DECP_STRUCTURE='x': not known"),
+        (
+            {},
+            {"DECP_STRUCTURE": "plateforme"},
+            "scrapy crawl: DECP_PLATFORM_SIRET='': not a SIRET",
+        ),
+        ({}, {"DUME_FIELD_MAP": "/nowhere/names.toml"}, "scrapy crawl: "),
+    ],
+)
+def test_bad_arguments_and_settings_end_the_run_before_the_first_request(
+    crawl: Callable[..., Any], arguments: dict[str, str], settings: dict[str, str], line: str
+) -> None:
+    done = crawl("http://127.0.0.1:9/", arguments, settings)
+    assert done.status == 1
+    assert line in done.output
+    assert "Traceback" not in done.output
+    assert done.run is None
+
+
+@pytest.mark.parametrize("setting", ["DECP_FILES_URI", "DECP_RUNS_DIR", "DECP_STORE_URL"])
+def test_a_folder_that_cannot_be_written_is_one_line(
+    crawl: Callable[..., Any], tmp_path: Path, setting: str
+) -> None:
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    place = str(tmp_path / "file" / "sub")
+    value = f"sqlite:///{place}/store.sqlite" if setting == "DECP_STORE_URL" else place
+    done = crawl("http://127.0.0.1:9/", DAY, {setting: value})
+    assert done.status == 1, done.output
+    assert done.output.count("Not a directory") >= 1
+    assert setting in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_full_disk_loses_nothing(
+    start_sandbox: Callable[..., Any], crawl: Callable[..., Any]
+) -> None:
+    """The files cannot grow beyond a limit (as on a full disk); afterwards they can."""
+    import resource
+
+    sandbox = start_sandbox(
+        *(
+            "--records",
+            300,
+            "--seed",
+            4,
+            "--from",
+            "2026-03-01",
+            "--to",
+            "2026-03-31",
+            "--faulty",
+            0,
+        )
+    )
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    full = crawl(sandbox.url, MARCH, preexec_fn=limit)
+    assert full.status == 1, full.output
+    assert "Traceback" not in full.output
+    again = crawl(sandbox.url, MARCH)
+    assert again.status == 0, again.output
+    check_balance(again)
+    written = [record for path in again.files("*.json") for record in records_of(path)]
+    assert len(written) == len({(json.dumps(r, sort_keys=True)) for r in written}) == 300
