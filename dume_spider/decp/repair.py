@@ -749,17 +749,19 @@ class _List:
         for key, inner in value.items():
             if not any(job.names.wraps(key, around) for around in self.around):
                 continue
-            if isinstance(self.item, _Object):
-                alone = len(value) == 1
-                if self.item.has(key, job.names) and not (alone and _may_hold_items(inner)):
-                    # The item's own field of that name: a tarif has a tarif.
-                    continue
-                if not alone and not _may_hold_items(inner):
-                    continue
+            if isinstance(self.item, _Object) and self._is_of_item(key, value, job.names):
+                continue
             if len(value) > 1:
                 job.names.unwrapped(value, key, self.where)
             return inner
         return value
+
+    def _is_of_item(self, key: str, value: dict[str, Any], names: Names) -> bool:
+        """Whether ``value`` is an item itself: what is under ``key`` is not all of it."""
+        if not _may_hold_items(value[key]):
+            # A tarif has a tarif of its own.
+            return len(value) > 1 or self.item.has(key, names)
+        return len(value) > 1 and any(self.item.has(other, names) for other in value)
 
 
 def _may_hold_items(raw: Any) -> bool:

@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from dume_spider.decp.regime import BUYER_FIELD, ContractType
 from dume_spider.dume.answer import row_key
-from dume_spider.dume.mapping import FieldNames, _RowNames, _shape
+from dume_spider.dume.mapping import FieldNames, raw_fields
 from dume_spider.dume.planner import RowFacts
 
 _WINNERS = {ContractType.MARCHE: "titulaires", ContractType.CONCESSION: "concessionnaires"}
 
 
 def facts_of(row: object, names: FieldNames, asked_type: ContractType | None) -> RowFacts:
-    """The facts of a row; a row that is no object has none but its key.
+    """The facts of a row; what is no row has none but its key.
 
     Values are given as the service has them, not repaired: its filters are exact.
     """
-    if not isinstance(row, dict):
+    raw = raw_fields(row, names, asked_type)
+    if raw is None:
         return RowFacts(row_key(None, row))
-    shape = _shape(row)
-    about = names.about(row, shape)
-    type_ = about.type or asked_type or about.likely_type
-    fields = _RowNames(names, type_, row, shape)
-    buyer = fields.record.get(BUYER_FIELD[type_])
-    winners = fields.record.get(_WINNERS[type_])
+    fields = raw.fields
     return RowFacts(
-        row_key(about.reference, row),
-        about.reference,
-        type_,
-        _text(fields.record.get("procedure")),
-        _text(fields.record.get("nature")),
-        _text(fields.record.get("codeCPV")),
-        _text(buyer.get("id") if isinstance(buyer, dict) else buyer),
-        tuple(filter(None, map(_winner, winners if isinstance(winners, list) else [winners]))),
+        row_key(raw.reference, row),
+        raw.reference,
+        raw.type,
+        _text(fields.get("procedure")),
+        _text(fields.get("nature")),
+        _text(fields.get("codeCPV")),
+        next(_ids(fields.get(BUYER_FIELD[raw.type])), None),
+        tuple(_ids(fields.get(_WINNERS[raw.type]))),
     )
 
 
-def _winner(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return _text(value.get("id")) or next(
-            (_winner(inner) for inner in value.values() if isinstance(inner, dict)), None
-        )
-    return None
+def _ids(value: Any) -> Iterator[str]:
+    """The identifiers in a party, a list of parties, wrapped or not."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _ids(inner)
+    elif isinstance(value, dict):
+        if text := _text(value.get("id")):
+            yield text
+        else:
+            yield from _ids([inner for inner in value.values() if isinstance(inner, dict | list)])
 
 
 def _text(value: Any) -> str | None:

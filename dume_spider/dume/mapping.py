@@ -108,9 +108,7 @@ def map_row(row: object, names: FieldNames, asked_type: ContractType | None = No
 
 
 def _map_row(row: dict[str, Any], names: FieldNames, asked_type: ContractType | None) -> MappedRow:
-    shape = _shape(row)
-    about = names.about(row, shape)
-    type = about.type or asked_type or names.likely_type(row, shape)
+    about, type, finder = _look(row, names, asked_type)
     problems = []
     if about.reference is None:
         problems.append(Problem("", "reference", "the row has no reference"))
@@ -118,7 +116,6 @@ def _map_row(row: dict[str, Any], names: FieldNames, asked_type: ContractType | 
         message = f"the row is a test: its source is {quote(about.source)}"
         problems.append(Problem("", "test", message))
 
-    finder = _RowNames(names, type, row, shape)
     deciding = DECIDING_DATE[type]
     day = fit_date(finder.record.get(deciding), deciding, finder)
     if day is None:
@@ -145,6 +142,40 @@ def _map_row(row: dict[str, Any], names: FieldNames, asked_type: ContractType | 
         fitted.repairs,
         tuple(finder.unknown.items()),
     )
+
+
+def _look(
+    row: dict[str, Any], names: FieldNames, asked_type: ContractType | None
+) -> tuple[_About, ContractType, _RowNames]:
+    """What a row says of itself, its type, and its fields by their DECP names."""
+    shape = _shape(row)
+    about = names.about(row, shape)
+    type = about.type or asked_type or names.likely_type(row, shape)
+    return about, type, _RowNames(names, type, row, shape)
+
+
+class RawFields(NamedTuple):
+    """A row as it came, only its names known: ``fields`` is by DECP field, values unchanged."""
+
+    reference: str | None
+    type: ContractType
+    fields: Mapping[str, Any]
+
+
+def raw_fields(
+    row: object, names: FieldNames, asked_type: ContractType | None = None
+) -> RawFields | None:
+    """The fields of a row without any repair; ``None`` for what is no row.
+
+    The arguments are those of :func:`map_row`.
+    """
+    if not isinstance(row, dict):
+        return None
+    try:
+        about, type, finder = _look(row, names, asked_type)
+    except RecursionError:
+        return None
+    return RawFields(about.reference, type, finder.record)
 
 
 # ---------------------------------------------------------------------------- the table
@@ -498,6 +529,7 @@ class _Search:
         self._exact: dict[_Slot, list[tuple[int, int, _KeyPath]]] = {}
         self._variants: dict[_Slot, list[_KeyPath]] = {}
         self._unknown: list[_KeyPath] = []
+        self._taken = 0
         #: Fields under one common word in an unknown block, and what else each block has.
         self._doubtful: list[tuple[_Match, _KeyPath]] = []
         self._specific: Counter[str] = Counter()
@@ -521,7 +553,7 @@ class _Search:
         for key, inner in shape:
             here = (*path, key)
             if isinstance(key, int):
-                self._walk(inner, here)
+                self._walk_list(inner, here)
                 continue
             keys = tuple(key for key in here if isinstance(key, str))
             match = self._table.match(keys)
@@ -532,14 +564,26 @@ class _Search:
             elif not self._table.is_ignored(keys):
                 self._unknown.append(here)
 
+    def _walk_list(self, shape: _Shape, path: _KeyPath) -> None:
+        """Walk through the one object of a list; told as a list if no field is in it."""
+        taken, unknown = self._taken, len(self._unknown)
+        self._walk(shape, path)
+        if self._taken == taken:
+            self._unknown[unknown:] = [path[:-1]]
+
     def _take(self, match: _Match, path: _KeyPath) -> None:
         if match.rank is not None:
             self._exact.setdefault(match.slot, []).append((match.rank, len(path), path))
         elif match.foreign is None or match.specific:
             self._specific[match.foreign] += 1
             self._variants.setdefault(match.slot, []).append(path)
+        elif 0 in path:
+            # Several such objects would be of something else: lots, parties.
+            self._unknown.append(path)
+            return
         else:
             self._doubtful.append((match, path))
+        self._taken += 1
 
 
 def _surest(hit: tuple[int, int, _KeyPath]) -> tuple[int, int]:

@@ -433,11 +433,11 @@ def test_a_row_that_is_none(row, message):
 
 def test_a_row_of_garbage_is_read_in_no_time():
     # Each "duid" can be read in two ways; the other keys are not remembered.
-    row = {"duid" * 25: 1, "duid" * 24 + "x": 2, **{f"key{n}": n for n in range(100_000)}}
+    row = {"duid" * 25: 1, "duid" * 24 + "x": 2, **{f"key{n}": n for n in range(20_000)}}
     started = perf_counter()
     mapped = map_row(row, NAMES)
-    assert perf_counter() - started < 30
-    assert len(mapped.unknown) == 100_002
+    assert perf_counter() - started < 15
+    assert len(mapped.unknown) == 20_002
 
 
 def test_a_row_nested_too_deeply():
@@ -619,6 +619,7 @@ SHORT_MODIFICATION = {
         ("montant", {"lot": {"montant": 5}}, None),
         ("montant", {"montantHT": 5}, None),
         ("titulaires", {"idTitulaire": SIRET}, None),
+        ("id", {"lots": [{"id": "7"}]}, None),
         ("procedure", {"procedure": {"id": 3, "libelle": "Procédure adaptée"}}, None),
         (
             None,
@@ -646,7 +647,7 @@ def test_false_friends(missing, friend, path):
             MARCHE_ROW | {"donneesX": {"a": 1, "b": {"c": 1.5}}},
             [("donneesX.a", "integer"), ("donneesX.b.c", "number")],
         ),
-        (MARCHE_ROW | {"lots": [{"rang": 1}]}, [("lots.rang", "integer")]),
+        (MARCHE_ROW | {"lots": [{"rang": 1}]}, [("lots", "list")]),
         (MARCHE_ROW | {"lots": [{"rang": 1}, {"rang": 2}]}, [("lots", "list")]),
         (
             with_block(
