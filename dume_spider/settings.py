@@ -41,6 +41,9 @@ DOWNLOADER_MIDDLEWARES = {
 }
 RETRY_TIMES = 5  # default 2
 RETRY_CEILING = 2000
+# What failed goes first: a service that is down is noticed soon, not after a try of everything.
+RETRY_PRIORITY_ADJUST = 1  # default -1
+RETRY_GIVE_UP_LOG_LEVEL = "DEBUG"  # default ERROR; the spider says what it could not get
 
 # An API answers at the address it is asked at; a redirection is an answer we do not know.
 REDIRECT_ENABLED = False  # default True

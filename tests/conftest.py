@@ -15,15 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crawling import ROOT, Crawl, crawl_command
 
-ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
-
-#: Towards a replica of ours there is no need to be slow.
-FAST = {
-    "DOWNLOAD_DELAY": "0",
-    "CONCURRENT_REQUESTS_PER_DOMAIN": "8",
-}
 
 
 @pytest.fixture(scope="session")
@@ -92,66 +86,6 @@ def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
     for sandbox in started:
         if sandbox.process.poll() is None:
             sandbox.stop()
-
-
-@dataclass(frozen=True)
-class Crawl:
-    """A finished ``scrapy crawl`` and what it left in ``folder``."""
-
-    status: int
-    output: str
-    folder: Path
-    run: Path | None
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The run's ``summary.json``."""
-        assert self.run is not None, self.output
-        return json.loads((self.run / "summary.json").read_text(encoding="utf-8"))
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The counts of the summary."""
-        return self.summary["counts"]
-
-    @property
-    def rejected(self) -> list[dict[str, Any]]:
-        """The lines of the run's ``rejected.jsonl``."""
-        assert self.run is not None, self.output
-        return lines(self.run / "rejected.jsonl")
-
-    @property
-    def items(self) -> list[dict[str, Any]]:
-        """The items of the feed."""
-        return lines(self.folder / "items.jsonl")
-
-    def files(self, pattern: str = "*") -> list[Path]:
-        """The DECP files in place."""
-        return sorted((self.folder / "decp").glob(pattern))
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON lines file."""
-    with path.open(encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream]
-
-
-def crawl_command(
-    folder: Path, url: str, arguments: dict[str, str], settings: dict[str, str]
-) -> list[str]:
-    """The command of a crawl that keeps everything in ``folder``."""
-    given = FAST | {
-        "DUME_API_URL": url,
-        "DECP_FILES_URI": str(folder / "decp"),
-        "DECP_STORE_URL": f"sqlite:///{folder / 'store.sqlite'}",
-        "DECP_RUNS_DIR": str(folder / "runs"),
-    }
-    command = [sys.executable, "-m", "scrapy", "crawl", "dume", "-O", str(folder / "items.jsonl")]
-    for name, value in arguments.items():
-        command += ["-a", f"{name}={value}"]
-    for name, value in (given | settings).items():
-        command += ["-s", f"{name}={value}"]
-    return command
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -66,9 +65,7 @@ class RunSummary:
         """End a run that cannot keep what it collects: asking on would only lose more."""
         if not self.run.errors:
             logger.error("%s", error)
-            self._closing = asyncio.ensure_future(
-                self.crawler.engine.close_spider_async(reason=type(error).__name__)
-            )
+            self.crawler.spider.stop(type(error).__name__)
         self.run.fail(str(error))
 
     def spider_opened(self) -> None:

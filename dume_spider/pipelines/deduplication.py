@@ -38,6 +38,13 @@ class SupersededRecord(DropItem):
         super().__init__(f"superseded {reference}: {why}", log_level=logging.DEBUG)
 
 
+class UnsavedRecord(DropItem):
+    """A record could not be saved; the run ends, and the next one asks for it again."""
+
+    def __init__(self, reference: str):
+        super().__init__(f"not saved: {reference}", log_level=logging.INFO)
+
+
 class DeduplicationPipeline:
     """Saves records in the store, in batches, and lets only new and updated ones pass.
 
@@ -59,7 +66,7 @@ class DeduplicationPipeline:
         """Return a new or updated item once it is saved.
 
         Raises :class:`UnchangedRecord`, :class:`SupersededRecord`, and
-        :class:`StoreError` when it could not be saved.
+        :class:`UnsavedRecord` when the store could not take it.
         """
         if not isinstance(item, DecpItem):
             return item
@@ -70,7 +77,11 @@ class DeduplicationPipeline:
             self._flush()
         elif self._timer is None:
             self._timer = loop.call_later(PATIENCE, self._flush)
-        outcome = await saved
+        try:
+            outcome = await saved
+        except StoreError as error:
+            self.crawler.spider.run.fail_reference(item["reference"], str(error))
+            raise UnsavedRecord(item["reference"]) from error
         if outcome.door is Door.UNCHANGED:
             raise UnchangedRecord(item["reference"])
         if outcome.door is Door.SUPERSEDED:

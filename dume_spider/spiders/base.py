@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -95,6 +96,12 @@ class BaseSpider(scrapy.Spider):
         given = {name: text for name, text in kwargs.items() if not name.startswith("_")}
         spider.run = Run(cls.name, given, Path(crawler.settings["DECP_RUNS_DIR"]))
         return spider
+
+    def stop(self, reason: str) -> None:
+        """Close the spider; unlike ``CloseSpider``, also from an errback."""
+        self._stopping = asyncio.ensure_future(
+            self.crawler.engine.close_spider_async(reason=reason)
+        )
 
 
 def today() -> date:

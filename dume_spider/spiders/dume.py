@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import orjson
 from scrapy import Request
-from scrapy.exceptions import CloseSpider
 from scrapy.spidermiddlewares.httperror import HttpError
 from stdnum.fr import siret
 
@@ -232,7 +231,8 @@ class DumeSpider(BaseSpider):
         logger.warning("Search %s failed: %s", window.filters(), text)
         if isinstance(error, RefusedError) and self.answers == 1:
             self.run.fail(f"the service refused the first request: {text}")
-            raise CloseSpider("refused")
+            self.stop("refused")
+            return
         self.run.fail_window(window.filters(), text)
         self.planner.failed(window, text)
         self.check_service(error)
@@ -303,7 +303,8 @@ class DumeSpider(BaseSpider):
         self.check_service(failure.value)
 
     def reference_failed(self, reference: str, why: str) -> None:
-        logger.warning("Reference %s failed: %s", reference, why)
+        """Count and name a reference that could not be collected."""
+        logger.info("Reference %s failed: %s", reference, why)
         self.run.rows += 1
         self.run.fail_reference(reference, why)
         self.settle(reference)
@@ -313,8 +314,12 @@ class DumeSpider(BaseSpider):
         if isinstance(error, AnswerError):
             return
         self.unanswered += 1
-        if self.unanswered >= MOST_UNANSWERED:
-            raise CloseSpider("service_down")
+        if self.unanswered == MOST_UNANSWERED:
+            logger.error(
+                "The service gives no answer: %d requests in a row failed; the run ends here",
+                MOST_UNANSWERED,
+            )
+            self.stop("service_down")
 
     def settle(self, reference: str) -> None:
         """Note that a reference asked for has left through its doors."""
@@ -383,8 +388,14 @@ def item_of(mapped: MappedRow, row: Any) -> DecpItem:
 
 
 def describe(error: BaseException) -> str:
-    """An error of a request in one line."""
+    """An error of a request in one line: its cause, where the downloader wraps one."""
+    while not isinstance(error, AnswerError):
+        if reasons := getattr(error, "reasons", None):
+            error = reasons[0].value
+        elif error.__cause__ is not None:
+            error = error.__cause__
+        else:
+            break
     if isinstance(error, HttpError):
         return f"HTTP status {error.response.status}"
-    text = " ".join(str(error).split())
-    return text if isinstance(error, AnswerError) else f"{type(error).__name__}: {text}"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
+import resource
+import signal
+import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from crawling import ROOT, Crawl, crawl_command
 from lxml import etree
+from scrapy.utils.request import request_from_dict
+from scrapy.utils.test import get_crawler
 
 from dume_spider.decp.regime import ContractType
+from dume_spider.sandbox.generator import generate
 from dume_spider.sandbox.rows import row_of
+from dume_spider.spiders.dume import DumeSpider
 
 MARCH = {"date_start": "2026-03-01", "date_end": "2026-03-31"}
 DAY = {"date": "2026-03-02"}
@@ -172,43 +184,26 @@ def contents(crawl: Any) -> Counter[str]:
 @pytest.mark.parametrize(
     ("filters", "keeps"),
     [
-        ({"type_de": "CC"}, lambda item: item["type"] == "CC"),
+        ({"type_de": "CC"}, lambda made: made.type == "CC"),
         (
             {"procedure": "Appel d'offres ouvert"},
-            lambda item: item["record"]["procedure"] == "Appel d'offres ouvert",
+            lambda made: made.served.row["procedure"] == "Appel d'offres ouvert",
         ),
-        (
-            {"nature": "Concession de service"},
-            lambda item: item["record"]["nature"] == "Concession de service",
-        ),
+        ({"nature": "Marché"}, lambda made: made.served.row["nature"] == "Marché"),
     ],
 )
 def test_filters(
     start_sandbox: Callable[..., Any],
     crawl: Callable[..., Any],
-    tmp_path: Path,
     filters: dict[str, str],
-    keeps: Callable[[dict[str, Any]], bool],
+    keeps: Callable[[Any], bool],
 ) -> None:
-    sandbox = start_sandbox(
-        *(
-            "--records",
-            300,
-            "--seed",
-            9,
-            "--from",
-            "2026-03-01",
-            "--to",
-            "2026-03-31",
-            "--faulty",
-            0,
-        )
-    )
-    everything = crawl(sandbox.url, MARCH, folder=tmp_path / "all")
-    some = crawl(sandbox.url, MARCH | filters, folder=tmp_path / "some")
-    assert some.status == 0, some.output
-    expected = {item["reference"] for item in everything.items if keeps(item)}
-    assert {item["reference"] for item in some.items} == expected
+    options = ("--records", 300, "--seed", 9, "--from", "2026-03-01", "--to", "2026-03-31")
+    done = crawl(start_sandbox(*options, "--faulty", 0).url, MARCH | filters)
+    assert done.status == 0, done.output
+    made = generate(300, 9, date(2026, 3, 1), date(2026, 3, 31), faulty=0)
+    expected = {each.served.reference for each in made if keeps(each)}
+    assert {item["reference"] for item in done.items} == expected
     assert 0 < len(expected) < 300
 
 
@@ -493,6 +488,106 @@ def test_a_required_field_under_an_unknown_name_is_advised_at_the_end(
     assert mapped.summary["advice"] == []
 
 
+def snake(value: Any) -> Any:
+    """The same row with every key in snake_case."""
+    if isinstance(value, dict):
+        return {
+            re.sub("(?<=[a-z])(?=[A-Z])", "_", key).lower(): snake(inner)
+            for key, inner in value.items()
+        }
+    return [snake(inner) for inner in value] if isinstance(value, list) else value
+
+
+def shout(value: Any) -> Any:
+    """The same row with every key in capitals."""
+    if isinstance(value, dict):
+        return {key.upper(): shout(inner) for key, inner in value.items()}
+    return [shout(inner) for inner in value] if isinstance(value, list) else value
+
+
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """The same row with the fields of its block at row level."""
+    return {key: value for key, value in row.items() if not key.startswith("donnees")} | (
+        row["donneesMP"] or row["donneesCC"]
+    )
+
+
+@pytest.mark.parametrize("renamed", [snake, shout, flat])
+def test_rows_whose_fields_have_other_names_are_all_mapped(
+    serve: Callable[..., str], crawl: Callable[..., Any], renamed: Callable[[Any], Any]
+) -> None:
+    made = list(generate(60, 21, date(2026, 3, 2), date(2026, 3, 2), faulty=0, trapped=0))
+    rows: dict[str, list[Any]] = {}
+    for each in made:
+        rows.setdefault(each.served.reference, []).append(renamed(each.served.row))
+
+    def service(asked: dict[str, Any]) -> tuple[int, bytes]:
+        reference = asked.get("referenceUnique")
+        if reference:
+            return answer(*rows[reference])
+        return answer(*(version for versions in rows.values() for version in versions))
+
+    done = crawl(serve(service), DAY)
+    assert done.status == 0, done.output
+    assert done.counts["written"] == len(rows) == 60
+    assert done.counts["rejected"] == 0
+
+
+# Requests survive a job folder, a stop and a worker.
+
+
+def test_requests_pickle(tmp_path: Path) -> None:
+    settings = {"DECP_RUNS_DIR": str(tmp_path), "DUME_API_URL": "http://127.0.0.1:9/"}
+    crawler = get_crawler(DumeSpider, settings)
+    spider = DumeSpider.from_crawler(crawler, date="2026-03-02")
+    requests = [
+        *spider.next_searches(),
+        spider.detail_request("AIFEDUME-aaaaaaaa", ContractType.MARCHE),
+    ]
+    assert [request.meta["kind"] for request in requests] == ["search", "detail"]
+    for request in requests:
+        again = request_from_dict(
+            pickle.loads(pickle.dumps(request.to_dict(spider=spider))), spider=spider
+        )
+        assert again.body == request.body
+        assert again.cb_kwargs == request.cb_kwargs
+        assert (again.callback, again.errback) == (request.callback, request.errback)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_keeps_what_it_has(
+    start_sandbox: Callable[..., Any],
+    crawl: Callable[..., Any],
+    tmp_path: Path,
+    sign: signal.Signals,
+) -> None:
+    sandbox = start_sandbox(
+        *("--records", 300, "--seed", 6, "--from", "2026-03-01", "--to", "2026-03-31"),
+        *("--faulty", 0, "--latency", 0.05),
+    )
+    process = subprocess.Popen(
+        crawl_command(tmp_path, sandbox.url, MARCH, {"CONCURRENT_REQUESTS_PER_DOMAIN": "4"}),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while sandbox.stats()["requests"].get("detail", 0) < 40:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(sign)
+    assert process.wait(timeout=30) == 3
+    (folder,) = (tmp_path / "runs").iterdir()
+    stopped = Crawl(3, "", tmp_path, folder)
+    assert stopped.summary["status"] == "incomplete"
+    assert stopped.summary["finish_reason"] == "shutdown"
+    check_balance(stopped)
+    assert 0 < stopped.counts["written"] < 300
+    again = crawl(sandbox.url, MARCH)
+    assert again.status == 0, again.output
+    assert again.counts["unchanged"] == stopped.counts["written"]
+    assert again.counts["written"] + again.counts["unchanged"] == 300
+
+
 # What the user got wrong, and what the machine refuses.
 
 
@@ -546,8 +641,6 @@ def test_a_full_disk_loses_nothing(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any]
 ) -> None:
     """The files cannot grow beyond a limit (as on a full disk); afterwards they can."""
-    import resource
-
     sandbox = start_sandbox(
         *(
             "--records",
