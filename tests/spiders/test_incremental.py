@@ -1,0 +1,152 @@
+"""Harvests of a service that changes in between: counts and files as computed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MARCH = {"date_start": "2026-03-01", "date_end": "2026-03-31"}
+BUYER = "21750001600019"
+
+
+def marche(reference: str, **changes: Any) -> dict[str, Any]:
+    """A valid marché of the 2022 regime, as a file for the sandbox holds it."""
+    return {
+        "referenceUnique": reference,
+        "id": reference[-8:],
+        "acheteur": {"id": BUYER},
+        "nature": "Marché",
+        "objet": "Entretien des jardins",
+        "codeCPV": "77310000",
+        "techniques": {"technique": ["Sans objet"]},
+        "modalitesExecution": {"modaliteExecution": ["Sans objet"]},
+        "marcheInnovant": False,
+        "ccag": "Pas de CCAG",
+        "offresRecues": 3,
+        "attributionAvance": False,
+        "typeGroupementOperateurs": "Pas de groupement",
+        "sousTraitanceDeclaree": False,
+        "procedure": "Procédure adaptée",
+        "lieuExecution": {"code": "75", "typeCode": "Code département"},
+        "dureeMois": 12,
+        "dateNotification": "2026-02-20",
+        "datePublicationDonnees": "2026-03-02",
+        "montant": 120000,
+        "typesPrix": {"typePrix": ["Définitif ferme"]},
+        "formePrix": "Forfaitaire",
+        "titulaires": [{"titulaire": {"typeIdentifiant": "SIRET", "id": "35600000000048"}}],
+        "considerationsSociales": {"considerationSociale": ["Clause sociale"]},
+        "considerationsEnvironnementales": {
+            "considerationEnvironnementale": ["Clause environnementale"]
+        },
+    } | changes
+
+
+def modification(number: int, day: str, montant: int) -> dict[str, Any]:
+    return {
+        "modification": {
+            "id": number,
+            "dateNotificationModification": day,
+            "datePublicationDonneesModification": day,
+            "montant": montant,
+        }
+    }
+
+
+FIRST = modification(1, "2026-03-10", 130000)
+SECOND = modification(2, "2026-03-20", 140000)
+
+
+def test_three_harvests(
+    start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
+) -> None:
+    def harvest(*records: dict[str, Any]) -> Any:
+        data = tmp_path / "data.json"
+        data.write_text(json.dumps({"marches": {"marche": records}}), encoding="utf-8")
+        sandbox = start_sandbox("--data", data)
+        done = crawl(sandbox.url, MARCH)
+        sandbox.stop()
+        assert done.status == 0, done.output
+        assert done.summary["balanced"]
+        return done
+
+    def counts(done: Any) -> dict[str, int]:
+        return {name: number for name, number in done.counts.items() if number}
+
+    def written(done: Any) -> list[dict[str, Any]]:
+        files = [tmp_path / "decp" / file["name"] for file in done.summary["files"]]
+        return [
+            record
+            for path in files
+            for record in json.loads(path.read_bytes())["marches"]["marche"]
+        ]
+
+    same = marche("AIFEDUME-aaaaaaaa")
+    grows = marche("AIFEDUME-bbbbbbbb", objet="Nettoyage")
+    withdrawn = marche("AIFEDUME-cccccccc", objet="Gardiennage")
+    wrong = marche("AIFEDUME-dddddddd", objet="Sans montant", montant=0)
+
+    first = harvest(same, grows, withdrawn, wrong)
+    assert counts(first) == {
+        "rows": 4,
+        "references": 4,
+        "new": 3,
+        "rejected": 1,
+        "written": 3,
+    }
+    assert [record["id"] for record in written(first)] == ["aaaaaaaa", "bbbbbbbb", "cccccccc"]
+    (number,) = [file["name"][-7:-5] for file in first.summary["files"]]
+    assert number == "01"
+
+    # One gets a modification, one is withdrawn, one is put right, two are new; of these one
+    # is the same contract under another reference.
+    twin = same | {"referenceUnique": "AIFEDUME-ffffffff"}
+    second = harvest(
+        same,
+        grows | {"modifications": [FIRST]},
+        wrong | {"montant": 50000},
+        marche("AIFEDUME-eeeeeeee", objet="Peinture"),
+        twin,
+    )
+    assert counts(second) == {
+        "rows": 5,
+        "references": 5,
+        "new": 2,
+        "updated": 1,
+        "unchanged": 1,
+        "superseded": 1,
+        "written": 3,
+    }
+    assert [(record["id"], record.get("modifications")) for record in written(second)] == [
+        ("bbbbbbbb", [FIRST]),
+        ("dddddddd", None),
+        ("eeeeeeee", None),
+    ]
+    (number,) = [file["name"][-7:-5] for file in second.summary["files"]]
+    assert number == "02"
+
+    # The service gives the second modification without the first, an older version of
+    # another, and the withdrawn one again.
+    third = harvest(
+        same,
+        grows | {"modifications": [SECOND]},
+        wrong | {"montant": 50000},
+        marche("AIFEDUME-eeeeeeee", objet="Peinture"),
+        twin,
+        withdrawn,
+    )
+    assert counts(third) == {
+        "rows": 6,
+        "references": 6,
+        "updated": 1,
+        "unchanged": 4,
+        "superseded": 1,
+        "written": 1,
+    }
+    assert [record["modifications"] for record in written(third)] == [[FIRST, SECOND]]
+
+    fourth = harvest(grows)
+    assert counts(fourth) == {"rows": 1, "references": 1, "superseded": 1}
+    assert fourth.summary["files"] == []
