@@ -63,6 +63,7 @@ class Run:
         self.advice: list[str] = []
         self.rejected_rules: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
+        self.unknown_keys: Counter[str] = Counter()
         self.repairs: Counter[str] = Counter()
         self.proof: Literal["complete", "probable", "incomplete"] = "incomplete"
         self.errors: list[str] = []
@@ -186,6 +187,7 @@ class Run:
             "rejected_rules": dict(self.rejected_rules.most_common()),
             "warnings": dict(self.warnings.most_common()),
             "repairs": dict(self.repairs.most_common()),
+            "unknown_keys": dict(self.unknown_keys.most_common()),
             "errors": self.errors,
             "advice": self.advice,
         }

@@ -126,6 +126,15 @@ def log_outcome(run: Run) -> None:
     """Say in the last lines of the log how the run ended and what to do next."""
     for advice in run.advice:
         logger.warning("%s", advice)
+    if run.unknown_keys:
+        shown = [f"{path} ({rows})" for path, rows in run.unknown_keys.most_common(10)]
+        logger.warning(
+            "%d keys of the service are not known, here with the rows that have them: %s%s; "
+            "look whether one holds a field (setting DUME_FIELD_MAP)",
+            len(run.unknown_keys),
+            ", ".join(shown),
+            ", …" if len(run.unknown_keys) > len(shown) else "",
+        )
     logger.info(
         "Counts: %d rows of %d references: %d written (%d new, %d updated), %d unchanged, "
         "%d superseded, %d rejected, %d failed",

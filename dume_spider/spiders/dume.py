@@ -151,7 +151,6 @@ class DumeSpider(BaseSpider):
         spider.in_flight = 0
         spider.answers = 0
         spider.unanswered = 0
-        spider.unknown_keys = set()
         return spider
 
     async def start(self) -> AsyncIterator[Any]:
@@ -332,9 +331,9 @@ class DumeSpider(BaseSpider):
         self.missing.add(mapped)
         for path, kind in mapped.unknown:
             self.crawler.stats.inc_value(f"dume/unknown_keys/{path}")
-            if path not in self.unknown_keys:
-                self.unknown_keys.add(path)
+            if path not in self.run.unknown_keys:
                 logger.info("Unknown key of the service: %s (%s)", path, kind)
+            self.run.unknown_keys[path] += 1
         return item
 
     def read(self, response: Response) -> Answer:
