@@ -17,9 +17,15 @@ not: a row whose label is null or unlisted is invisible to it. So it is cross-ch
 second enumeration of the same days on another field, and by every full answer met on the
 way: each row that any answer has shown must have come back in a closed window of the first
 enumeration, else it is a *stranger* and its window is incomplete. New labels met by the one
-enumeration are asked by the other until neither learns anything. The second enumeration may
-cost as much as the first: within that budget it is the one that sees the largest share of
-the rows again, where a cell that stays full counts as the sample it shows.
+enumeration are asked by the other until neither learns anything.
+
+How far the cross-check goes. Where procedures and natures, whose labels are listed, are
+enough, the second enumeration costs about as much as the first: it is the one that sees the
+largest share of the rows again, where a cell that stays full counts as the sample it shows.
+Where labels had to be learnt from rows (CPV codes, buyers, winners), rows under a label
+that nobody told are hidden, so the days in question are enumerated a second time in full,
+by a field that the first did not use. What may still be missing is estimated; where that
+is half a row or more, the window is incomplete, stranger or not.
 
 Lanes are worked level by level: all windows of a level are answered before the next level
 is planned, so that it knows all its days and labels. Hence the planner may have nothing to
@@ -62,6 +68,8 @@ _DAYS_AHEAD = 366
 _FILL = 0.85
 #: How much a full window is shunned: above 1 because it costs more than itself.
 _CAUTION = 1.25
+#: An answer as unlikely as this is no chance.
+_SURPRISE = 0.97
 #: Where rows are likely to be missing, a label seen elsewhere is tried for so many of them.
 _WORTH_SEARCHING = 0.003
 #: Full days so close belong to one window when they are named (over a week-end).
@@ -99,9 +107,10 @@ class RowFacts(NamedTuple):
 class Estimate(NamedTuple):
     """An estimate of the rows that are missing, with its interval of 95 %.
 
-    Capture and recapture between the two enumerations (Chapman's estimator; the interval
-    from Wilson's interval of the share of the second that the first had found). It supposes
-    that the two find rows independently of each other: it is an estimate, not a count.
+    Capture and recapture (Chapman's estimator; the interval from Wilson's interval of the
+    share of the second capture that the first had found): see :meth:`Planner._estimate` for
+    the captures. It supposes that they find rows independently of each other: it is an
+    estimate, not a count.
     """
 
     missing: float
@@ -113,7 +122,8 @@ class Estimate(NamedTuple):
 class Unproven:
     """A window from which rows may be missing, and why.
 
-    ``state`` is ``probable`` (enumerated, cross-checked, no stranger) or ``incomplete``.
+    ``state`` is ``probable`` (enumerated, cross-checked, no stranger, less than half a row
+    estimated missing) or ``incomplete``.
     ``rows`` counts what was collected in it; ``estimate`` what may be missing from it,
     ``None`` where nothing allows an estimate.
     """
@@ -162,7 +172,8 @@ class Planner:
             sets are kept in every window and are not used for splitting.
         today: the date of the run; later days are expected to be empty.
         cap: the number of rows from which an answer may have been cut.
-        known: rows of earlier harvests; their labels are asked too where they are likely.
+        known: rows of earlier harvests; where rows are likely to be missing under labels that
+            this harvest has not met, the likely ones of theirs are asked.
         shard: ``(i, n)``: plan only the share ``i`` of ``1…n`` of the days. The days are
             dealt out in blocks by a rule that depends on the query and ``n`` alone, so the
             shares are disjoint and together the query, whatever each worker has learnt.
@@ -430,7 +441,11 @@ class Planner:
             # Only a lower bound is known, which is no news where more was expected.
             news = 1 - _upper_tail(rows, mean, variance)
             guess = max(mean, rows) + 0.5 * news * math.sqrt(min(variance, rows**2))
-            self._learn_noise(lane, low, high, mean, guess)
+            if news > _SURPRISE:
+                # Other times have begun: what was learnt so far says little about them.
+                lane.rate.weight = min(lane.rate.weight, 0.5)
+            else:
+                self._learn_noise(lane, low, high, mean, guess)
             if low == high:
                 lane.streak += 1
                 if (proofs := lane.streak - self._streak_needed(lane)) >= 0:
@@ -482,7 +497,7 @@ class Planner:
             if top.check:
                 self._hand_over_check(top, top.check, top.refined)
             if top.search:
-                self._hand_over_check(top, top.search, _union(lane.refined for lane in learners))
+                self._hand_over_check(top, top.search, self._learnt(top))
             if not self._queue:
                 self._widen(top, learners)
         return bool(self._queue)
@@ -499,14 +514,19 @@ class Planner:
                 continue
             estimate = self._estimate(top, lane.refined)
             if estimate is None or estimate.missing >= _LIKELY_MISSING:
-                asked = self._labels(lane, str(lane.split))
-                seen = sum(self._counts(top, str(lane.split)), Counter())
+                field = str(lane.split)
+                asked = self._labels(lane, field)
+                seen = sum(self._counts(top, field), Counter())
                 total = sum(count for label, count in seen.items() if label not in asked)
                 # Rows may be hidden under labels that nobody has seen: as many as seen once.
                 total += sum(count == 1 for count in seen.values())
-                lane.top = top
-                lane.least = _WORTH_SEARCHING * total / (estimate.missing if estimate else 1.0)
-                self._hand_over(lane, str(lane.split), lane.refined, first=True)
+                hidden = estimate.missing if estimate else 1.0
+                lane.top, lane.least = top, _WORTH_SEARCHING * total / hidden
+                self._hand_over(lane, field, lane.refined, first=True)
+
+    def _learnt(self, top: _Lane) -> int:
+        """The days of an enumeration that need labels learnt from rows."""
+        return _union(lane.refined for lane in self._learners(top))
 
     def _learners(self, top: _Lane) -> list[_Lane]:
         """The lanes of the first enumeration where labels begin to be learnt from rows."""
@@ -794,7 +814,7 @@ class Planner:
 
     def _unchecked(self, top: _Lane) -> int:
         """The days of an enumeration that have no cross-check."""
-        learnt = _union(lane.refined for lane in self._learners(top))
+        learnt = self._learnt(top)
         return (0 if top.search else learnt) | (0 if top.check else top.refined & ~learnt)
 
     def _judged(self, lane: _Lane, strangers: list[_Row]) -> Iterator[Unproven]:
@@ -846,28 +866,28 @@ class Planner:
         if not learners:
             return plain
         searched = sample = reached = 0
+        searched_by = (top.search or ())[:1]
         for row in rows:
             cells = [lane for lane in learners if row.of(lane, lane.refined)]
             if not row.sure:
                 searched += 1
             elif cells:
                 sample += 1
-                reached += any(self._told(top, lane, row) for lane in cells)
+                reached += any(self._told(lane, str(lane.split), row) for lane in cells) or (
+                    row.second and any(self._told(top, field, row) for field in searched_by)
+                )
         learnt = estimate_missing(searched + reached, sample, reached, searched + sample)
         return max(plain, learnt) if plain and learnt else None
 
-    def _told(self, top: _Lane, lane: _Lane, row: _Row) -> bool:
-        """Whether one of the enumerations finds the row by a label that it did not tell."""
-        for label in row.facts.values(str(lane.split)):
-            if self._counts(lane, str(lane.split))[0][label] > 1:
-                return True
-            if lane.least is not None:
-                seen = sum(counts[label] for counts in self._counts(lane.top, str(lane.split)))
-                if seen - 1 >= lane.least:
-                    return True
-        return row.second and any(
-            field not in OPEN_FIELDS or self._counts(top, field)[0][label] > 1
-            for field in (top.search or ())[:1]
+    def _told(self, lane: _Lane, field: str, row: _Row) -> bool:
+        """Whether a lane asks for the row's label even if the row itself had not told it."""
+        own, _ = self._counts(lane, field)
+        wide = self._counts(lane.top, field)
+        least = math.inf if lane.least is None else lane.least
+        return any(
+            field not in OPEN_FIELDS
+            or own[label] > 1
+            or sum(seen[label] for seen in wide) - 1 >= least
             for label in row.facts.values(field)
         )
 

@@ -30,7 +30,7 @@ from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.store.database import Database
 from dume_spider.store.doors import Door
 from dume_spider.store.saving import CHUNK, OF_RECORD, OWE, PAY, add_counts, chunks, debt_key
-from dume_spider.store.tables import contents, file_sets, files, owed, records
+from dume_spider.store.tables import contents, file_sets, files, owed, records, versions
 
 
 class File(Protocol):
@@ -307,7 +307,9 @@ def drop(connection: Connection, plan: int) -> None:
         current = [
             row.id
             for row in of_door
-            if row.held == row.version and row.alias_of is None and row.owed_by is None
+            if row.held_fingerprint == row.fingerprint
+            and row.alias_of is None
+            and row.owed_by is None
         ]
         for ids in chunks(current):
             connection.execute(OWE, {"ids": ids, "this_run": line.run, "this_door": door})
@@ -326,13 +328,18 @@ _HELD = (
     select(
         records.c.id,
         records.c.alias_of,
-        records.c.version,
+        records.c.fingerprint,
         records.c.base_version,
         contents.c.version.label("held"),
         contents.c.door.label("held_door"),
+        versions.c.fingerprint.label("held_fingerprint"),
         owed.c.run.label("owed_by"),
     )
     .join(contents, contents.c.record_id == records.c.id)
+    .join(
+        versions,
+        (versions.c.record_id == contents.c.record_id) & (versions.c.number == contents.c.version),
+    )
     .outerjoin(owed, OF_RECORD)
     .where(contents.c.file_set == bindparam("plan"))
     .order_by(records.c.source, records.c.reference)

@@ -185,11 +185,13 @@ class _Case:
         "record",
         "reference",
         "row",
+        "run",
         "winner",
     )
 
-    def __init__(self, reference: str):
+    def __init__(self, reference: str, run: int):
         self.reference = reference
+        self.run = run
         self.arrivals: list[tuple[int, Candidate]] = []
         self.row: Row[Any] | None = None
         self.owed_by: int | None = None
@@ -207,16 +209,16 @@ class _Case:
         self.kept: list[Candidate] = []
         self.moves: list[tuple[Door, Door]] = []
 
-    def start(self, row: Row[Any], debt: Row[Any] | None, run: int) -> None:
+    def start(self, row: Row[Any], debt: Row[Any] | None) -> None:
         """Take what stands: either what this run has decided before, or its base."""
         self.row = row
         if debt is not None:
             self.owed_by, self.owed_door = debt.run, Door(debt.door)
-        mine = self.owed_door if self.owed_by == run else None
+        mine = self.owed_door if self.owed_by == self.run else None
         door = Door(row.door)
         # What this run has decided holds no more once it is written, or is another run's,
         # or when its file could not be put in place after all.
-        self.in_run = row.door_run == run and mine is (door if door in _TO_WRITE else None)
+        self.in_run = row.door_run == self.run and mine is (door if door in _TO_WRITE else None)
         if self.in_run:
             self.before = door
             self.base_version, self.base_last = row.base_version, row.base_last
@@ -249,10 +251,16 @@ class _Case:
 
     @property
     def claims_again(self) -> bool:
-        """Whether it is an alias of this run, whose holder may have moved on since."""
-        return self.in_run and self.before is Door.SUPERSEDED
+        """Whether what this run has decided may have changed without an arrival: the holder of
+        an alias has moved on, or what seemed to be in a file is not, and another run owes it."""
+        return self.in_run and (self.before is Door.SUPERSEDED or self.is_owed_by_another)
 
-    def decide(self, history: Sequence[tuple[int, Version]], run: int) -> None:
+    @property
+    def is_owed_by_another(self) -> bool:
+        """Whether another run than this one owes the current version."""
+        return self.owed_by not in (None, self.run)
+
+    def decide(self, history: Sequence[tuple[int, Version]]) -> None:
         """Decide what the reference becomes, other references left aside.
 
         ``history`` is every stored version with the run that received it, read only if
@@ -262,6 +270,8 @@ class _Case:
         for _, version in history:
             if version.number == self.base_version:
                 self.base = version
+                if version.fingerprint == row.fingerprint and row.alias_of is None:
+                    self.base_done = self.is_written  # it may have been placed since, or not
         if not self.differs:
             self.best = row.received
             if not self.in_run or self.claims_again:
@@ -272,7 +282,7 @@ class _Case:
         seen: list[Version] = []
         known: set[bytes] = set()
         for of_run, version in history:
-            if of_run == run and version.number > self.base_last:
+            if of_run == self.run and version.number > self.base_last:
                 seen.append(version)
             else:
                 known.add(version.received)
@@ -382,7 +392,7 @@ class Saver:
         for position, candidate in candidates:
             case = cases.get(candidate.reference)
             if case is None:
-                case = cases[candidate.reference] = _Case(candidate.reference)
+                case = cases[candidate.reference] = _Case(candidate.reference, self._run)
             case.arrivals.append((position, candidate))
         references = sorted(cases)
         rows = self._execute(_KNOWN, "references", references, of_source=self._source)
@@ -390,7 +400,7 @@ class Saver:
         ids = [row.id for row in rows]
         debts = {debt.record_id: debt for debt in self._execute(_DEBTS, "ids", ids)}
         for row in rows:
-            cases[row.reference].start(row, debts.get(row.id), self._run)
+            cases[row.reference].start(row, debts.get(row.id))
         self._decide(cases.values())
         promoted = self._claim(cases)
         self._write(cases.values(), promoted)
@@ -408,7 +418,7 @@ class Saver:
         for row in self._execute(_HISTORY, "ids", ids):
             history[row.record_id].append((row.run, _version(row)))
         for case in cases:
-            case.decide(history[case.row.id] if case.row is not None else (), self._run)
+            case.decide(history[case.row.id] if case.row is not None else ())
 
     def _claim(self, cases: dict[str, _Case]) -> list[Row[Any]]:
         """Give each case its door; of references with the same record, one holds it.
@@ -459,7 +469,7 @@ class Saver:
             # Of two arrivals of one reference, the one that does not win is superseded.
             after = Door.SUPERSEDED if case.winner is not None else now["door"]
             case.moves.append((case.before, after))
-        if case.owed_by not in (None, self._run):
+        if case.is_owed_by_another:
             taken = self._counts[case.owed_by]
             taken[case.owed_door] -= 1
             taken[Door.SUPERSEDED] += 1

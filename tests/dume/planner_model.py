@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
-from itertools import groupby, islice
+from itertools import accumulate, groupby, islice
 from typing import NamedTuple
 
 from dume_spider.decp.regime import ContractType
@@ -157,39 +157,40 @@ def real_life(
     """
     rng = random.Random(seed)
 
-    def zipf(count: int, start: float) -> Callable[[], int]:
-        weights = [1 / (rank + start) for rank in range(1, count + 1)]
-        total, cumulated = 0.0, []
-        for weight in weights:
-            cumulated.append(total := total + weight)
-        return lambda: rng.choices(range(count), cum_weights=cumulated)[0]
+    def zipf(count: int, start: float) -> Callable[[int], list[int]]:
+        cumulated = list(accumulate(1 / (rank + start) for rank in range(1, count + 1)))
+        return lambda k: rng.choices(range(count), cum_weights=cumulated, k=k)
 
-    def pick(labels: dict[str, float]) -> str:
-        return rng.choices(list(labels), list(labels.values()))[0]
+    def picks(labels: dict[str, float], k: int) -> list[str]:
+        return rng.choices(list(labels), list(labels.values()), k=k)
 
     cpv, buyer, winner = zipf(2000, 3), zipf(buyers, 20), zipf(20000, 20)
     rows: list[Row] = []
-    day = first
-    while day <= last:
+    for day in (first + timedelta(number) for number in range((last - first).days + 1)):
         mean = per_weekday * (1.0 if day.weekday() < 5 else 0.02)
-        count = max(0, round(rng.gauss(mean, noise * mean)))
-        for _ in range((heavy or {}).get(day, count)):
-            concession = rng.random() < 0.06
-            number = len(rows)
+        count = (heavy or {}).get(day, max(0, round(rng.gauss(mean, noise * mean))))
+        for concession, *labels in zip(
+            (rng.random() < 0.06 for _ in range(count)),
+            zip(picks(PROCEDURES, count), picks(CONCESSION_PROCEDURES, count), strict=True),
+            zip(picks(natures, count), picks(CONCESSION_NATURES, count), strict=True),
+            cpv(count),
+            buyer(count),
+            winner(count),
+            strict=True,
+        ):
+            procedures, kinds_, code, acheteur, titulaire = labels
+            key = f"AIFEDUME-{len(rows):08d}"
             facts = RowFacts(
-                f"AIFEDUME-{number:08d}:0",
-                f"AIFEDUME-{number:08d}",
+                f"{key}:0",
+                key,
                 CC if concession else MP,
-                pick(CONCESSION_PROCEDURES if concession else PROCEDURES),
-                pick(CONCESSION_NATURES if concession else natures),
-                f"{10000000 + 37 * cpv()}",
-                f"{20000000000000 + 11 * buyer()}",
-                (f"{30000000000000 + 13 * winner()}",),
+                None if null and rng.random() < null else procedures[concession],
+                kinds_[concession],
+                f"{10000000 + 37 * code}",
+                f"{20000000000000 + 11 * acheteur}",
+                (f"{30000000000000 + 13 * titulaire}",),
             )
-            if rng.random() < null:
-                facts = facts._replace(procedure=None)
             rows.append(Row(day, facts))
-        day += timedelta(1)
     # The service's order within a day is unknown: not the order of anything.
     rng.shuffle(rows)
     return rows

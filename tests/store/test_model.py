@@ -12,12 +12,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby, permutations
+from itertools import groupby
 from typing import Any
 
 import orjson
-import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -57,6 +56,10 @@ class Standing:
 
     record: dict[str, Any]
     newest: Candidate
+
+    @property
+    def says(self) -> str:
+        return canonical(self.record)
 
 
 @dataclass
@@ -140,20 +143,18 @@ class Model:
         # References with a record that is theirs already keep it; then first come.
         before = {id(r): (r.now, r.alias) for r, _, _ in decided}
         holders = {
-            canonical(r.now.record): r
-            for r in self.references.values()
-            if r.now is not None and not r.alias
+            r.now.says: r for r in self.references.values() if r.now is not None and not r.alias
         }
         left = []
         for reference, standing, _ in decided:
             now, alias = before[id(reference)]
             if now is not None and not alias:
-                if canonical(now.record) != canonical(standing.record):
-                    left.append(canonical(now.record))
+                if now.says != standing.says:
+                    left.append(now.says)
                     del holders[left[-1]]
         for reference, standing, door in decided:
             session = reference.session
-            key = canonical(standing.record)
+            key = standing.says
             holder = holders.setdefault(key, reference)
             to_write = reference.door_to_write
             written = to_write is Door.UPDATED
@@ -161,7 +162,7 @@ class Model:
             reference.alias = holder is not reference
             if reference.alias:
                 session.door = Door.SUPERSEDED
-            elif session.base_done and key == canonical(session.base.record):
+            elif session.base_done and key == session.base.says:
                 session.door = Door.UNCHANGED
                 written = reference.written
             else:
@@ -175,7 +176,7 @@ class Model:
             waiting = [
                 r
                 for r in self.references.values()
-                if r.alias and r.session.run == run and canonical(r.now.record) == key
+                if r.alias and r.session.run == run and r.now.says == key
             ]
             if waiting and key not in holders:
                 promoted = min(waiting, key=lambda r: r.name)
@@ -192,6 +193,9 @@ class Model:
         mine = reference.owed_door if reference.owed_by == run else None
         if session is not None and session.run == run:
             if mine is (session.door if session.door in TO_WRITE else None):
+                base = session.base
+                if base is not None and not reference.alias and base.says == reference.now.says:
+                    session.base_done = reference.done
                 return session
         known = set(reference.received)
         return Session(run, reference.now, reference.done, known, door=mine)
@@ -212,9 +216,7 @@ class Model:
         return Standing(record, newest)
 
     def owed(self, run: str) -> dict[str, str]:
-        return {
-            r.name: canonical(r.now.record) for r in self.references.values() if r.owed_by == run
-        }
+        return {r.name: r.now.says for r in self.references.values() if r.owed_by == run}
 
     def plan(self, run: str, names: list[str]) -> Plan:
         references = [self.references[name] for name in names]
@@ -233,7 +235,8 @@ class Model:
     def drop(self, plan: Plan) -> None:
         self.plans.remove(plan)
         for reference, standing, door in plan.held:
-            if reference.now is standing and not reference.alias and not reference.owed_by:
+            same = reference.now.says == standing.says
+            if same and not reference.alias and not reference.owed_by:
                 reference.owed_by, reference.owed_door = plan.run, door
             else:
                 self.counts[plan.run][door] -= 1
