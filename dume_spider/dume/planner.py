@@ -29,14 +29,17 @@ ask while answers are on their way.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from typing import Any, Literal, NamedTuple
 
 from dume_spider.decp.regime import ContractType, Regime
+from dume_spider.decp.schema import record_schema, resolve
 from dume_spider.dume.query import CAP, SearchQuery
 
 State = Literal["complete", "probable", "incomplete"]
@@ -59,9 +62,9 @@ _DAYS_AHEAD = 366
 _FILL = 0.85
 #: How much a full window is shunned: above 1 because it costs more than itself.
 _CAUTION = 1.25
-#: A label known from other days is asked when this many rows of it are expected.
-_WORTH_ASKING = 0.2
-#: Days closer than this belong to one window when unproven days are named (a week-end).
+#: Where rows are likely to be missing, a label seen elsewhere is tried for so many of them.
+_WORTH_SEARCHING = 0.003
+#: Full days so close belong to one window when they are named (over a week-end).
 _GAP = 3
 #: With this many rows expected to be missing, a window is not called probable any more.
 _LIKELY_MISSING = 0.5
@@ -140,8 +143,6 @@ def listed_labels(type_de: ContractType | None, field: str) -> tuple[str, ...]:
 
     ``type_de`` ``None`` stands for both types. Empty for the fields without a closed list.
     """
-    from dume_spider.decp.schema import record_schema, resolve
-
     if field not in ("procedure", "nature"):
         return ()
     labels: dict[str, None] = {}
@@ -289,9 +290,12 @@ class Planner:
         last = days.bit_length() - 1
         if last <= low or self._chance(lane, low, last) < 0.01:
             return last
-        best, most, gain = low, 0.0, 0.0
-        for high in _bits(days):
-            gain += self._profile.exposure(high, high) + 1e-3
+        # While it is certain to fit, longer is better: no need to look at each day.
+        sure = bisect_left(range(low, last), 0.01, key=lambda end: self._chance(lane, low, end))
+        fits = days & _mask(low, max(low, low + sure - 1))
+        best, most, gain = low, 0.0, sum(self._profile.exposure(*run) for run in _runs(fits))
+        for high in _bits(days & ~fits | 1 << fits.bit_length() - 1):
+            gain += 0.0 if fits >> high else self._profile.exposure(high, high)
             chance = self._chance(lane, low, high)
             if (1 - chance) ** _CAUTION * gain >= most:
                 best, most = high, (1 - chance) ** _CAUTION * gain
@@ -333,21 +337,27 @@ class Planner:
         self.windows[window] = "full" if full else "closed"
         self._note_rows(lane, low, high, rows, full)
         self._learn_density(lane, low, high, len(rows), full)
-        if not full:
+        if full:
+            self._split(lane, low, high)
+            denied = (field for field, label in lane.path if _denied(rows, field, label))
+            self._ignored.update(denied)
+        else:
             lane.closed |= _mask(low, high)
-            lane.todo &= ~lane.closed
             lane.full = [span for span in lane.full if _mask(*span) & ~lane.closed]
-            return
-        self._ignored.update(field for field, label in lane.path if _denied(rows, field, label))
+        lane.todo &= ~lane.settled
+
+    def _split(self, lane: _Lane, low: int, high: int) -> None:
+        """What follows from a full window: its days are to be asked otherwise."""
+        days = _mask(low, high)
         if "dates" in self._ignored:
-            lane.stuck |= _mask(low, high) & lane.needed
+            lane.stuck |= days & lane.needed
         elif low == high:
-            lane.refined |= 1 << low
+            lane.refined |= days
         else:
             lane.full.append((low, high))
             if not lane.todo and lane.needed:
                 self._queue.append(lane)
-            lane.todo |= _mask(low, high) & lane.needed & ~lane.settled & ~self._flying(lane)
+            lane.todo |= days & lane.needed & ~self._flying(lane)
 
     def _flying(self, lane: _Lane) -> int:
         """The days of the lane whose answers are on their way."""
@@ -438,38 +448,65 @@ class Planner:
         if "dates" in self._ignored:
             return False
         self._count_labels()
-        for lane in list(self._lanes.values()):
-            if lane.first and lane.refined and not self._void(lane):
+        tried: set[SearchQuery] = set()
+        # A lane that is enlisted may have days that an interrupted run had found full.
+        while lanes := [
+            lane
+            for lane in self._lanes.values()
+            if lane.first and lane.refined and lane.cell not in tried and not self._void(lane)
+        ]:
+            for lane in lanes:
+                tried.add(lane.cell)
                 if lane.split is None or lane.split in self._ignored:
                     lane.split = self._best_field(lane)
                 if lane.split is not None:
-                    self._hand_over(lane, lane.split, first=True)
+                    self._hand_over(lane, lane.split, lane.refined, first=True)
                     lane.handed = lane.refined
         for top in self._tops():
-            if not self._queue and top.check is None:
-                top.check = self._best_check(top)
+            learners = self._learners(top)
+            if not self._queue:
+                if self._open(top.check) and top not in learners:
+                    top.check = self._best_check(top, thorough=False)
+                if self._open(top.search) and learners:
+                    top.search = self._best_check(top, thorough=True)
             if top.check:
-                self._hand_over_check(top, top.check)
-        for top in self._tops():
-            if not self._queue and top.check:
-                self._widen(top)
+                self._hand_over_check(top, top.check, top.refined)
+            if top.search:
+                self._hand_over_check(top, top.search, _union(lane.refined for lane in learners))
+            if not self._queue:
+                self._widen(top, learners)
         return bool(self._queue)
 
-    def _widen(self, top: _Lane) -> None:
-        """Where rows are likely to be missing, ask in each cell all labels seen in any cell."""
-        learners = [lane for lane in self._learners(top) if lane is not top and not lane.wider]
-        estimate = self._estimate(top, list(self._within(top, *_span(top.refined))))
-        if estimate is None or estimate.missing >= _LIKELY_MISSING:
-            for lane in learners:
-                lane.wider = top
-                self._hand_over(lane, str(lane.split), first=True)
+    def _open(self, check: tuple[str, ...] | None) -> bool:
+        """Whether a cross-check is still to be chosen, or rests on a filter not honoured."""
+        return check is None or not self._ignored.isdisjoint(check[:1])
+
+    def _widen(self, top: _Lane, learners: list[_Lane]) -> None:
+        """Where rows are likely to be missing from a lane that learns, ask for labels that were
+        seen elsewhere under the same type, as long as each is worth it."""
+        for lane in learners:
+            if lane is top or lane.least is not None:
+                continue
+            estimate = self._estimate(top, lane.refined)
+            if estimate is None or estimate.missing >= _LIKELY_MISSING:
+                asked = self._labels(lane, str(lane.split))
+                seen = sum(self._counts(top, str(lane.split)), Counter())
+                total = sum(count for label, count in seen.items() if label not in asked)
+                # Rows may be hidden under labels that nobody has seen: as many as seen once.
+                total += sum(count == 1 for count in seen.values())
+                lane.top = top
+                lane.least = _WORTH_SEARCHING * total / (estimate.missing if estimate else 1.0)
+                self._hand_over(lane, str(lane.split), lane.refined, first=True)
 
     def _learners(self, top: _Lane) -> list[_Lane]:
-        """The lanes of the first enumeration whose labels have to be learnt from rows."""
+        """The lanes of the first enumeration where labels begin to be learnt from rows."""
         return [
             lane
             for lane in self._lanes.values()
-            if lane.first and lane.split in OPEN_FIELDS and (lane is top or top.above(lane))
+            if lane.first
+            and lane.split in OPEN_FIELDS
+            and not lane.learns
+            and (lane is top or top.above(lane))
         ]
 
     def _tops(self) -> list[_Lane]:
@@ -487,29 +524,32 @@ class Planner:
         """Whether the lane rests on a filter that the service does not honour."""
         return bool(self._ignored) and any(field in self._ignored for field, _ in lane.path)
 
-    def _hand_over(self, lane: _Lane, field: str, *, first: bool) -> None:
+    def _hand_over(self, lane: _Lane, field: str, days: int, *, first: bool) -> None:
+        """Have days of a lane covered by lanes of one more filter, one per label."""
         children = lane.children.setdefault(field, {})
         for label in self._labels(lane, field):
             child = children.get(label)
             if child is None:
                 child = children[label] = self._child(lane, field, label)
-            self._take(child, lane.refined, first=first)
+            self._take(child, days, first=first)
 
-    def _hand_over_check(self, lane: _Lane, fields: tuple[str, ...]) -> None:
+    def _hand_over_check(self, lane: _Lane, fields: tuple[str, ...], days: int) -> None:
         """Split by the first field; what stays full there by the cheapest of the others."""
-        self._hand_over(lane, fields[0], first=False)
+        self._hand_over(lane, fields[0], days, first=False)
         for child in lane.children[fields[0]].values():
-            if child.check is None and child.refined and len(fields) > 1:
-                cheapest = self._cheapest(child, fields[1:])
-                others = (field for field in fields[1:] if field != cheapest)
-                child.check = (cheapest, *others) if cheapest else ()
-            if child.check:
-                self._hand_over_check(child, child.check)
+            full = child.refined & days
+            if full and len(fields) > 1:
+                if child.check is None:
+                    cheapest = self._cheapest(child, fields[1:])
+                    others = (field for field in fields[1:] if field != cheapest)
+                    child.check = (cheapest, *others) if cheapest else ()
+                if child.check:
+                    self._hand_over_check(child, child.check, full)
 
     def _child(self, lane: _Lane, field: str, label: Any) -> _Lane:
         """The lane with one more filter; its first guess is its share of the lane's rows."""
         cell = replace(lane.cell, **{field: label})
-        seen = lane.inside.get(field, Counter())
+        seen, _ = self._counts(lane, field)
         # A lane without a single day below the cap is likely to be far above it.
         rows = lane.rate.rows * (1.5 if lane.streak > 2 else 1.0)
         rows = max(rows, sum(each.rate.rows for each in lane.children.get(lane.split, {}).values()))
@@ -536,34 +576,37 @@ class Planner:
         lane.todo |= todo
 
     def _count_labels(self) -> None:
-        """Bring the counts of labels of the lanes that are split up to date."""
+        """Count the labels of new rows in the lanes that are split."""
         fresh, self._fresh = self._fresh, []
-        everything: list[_Row] | None = None
         for lane in self._lanes.values():
-            if not lane.refined or not (lane.first or lane.second):
-                continue
-            if lane.counted == lane.refined:
+            if lane.refined and lane.counted == lane.refined:
                 lane.count(fresh)
-                continue
-            if everything is None:
-                known = (_Row(facts, -1, -1) for facts in self._known)
-                everything = [*self._rows.values(), *known]
+
+    def _counts(self, lane: _Lane, field: str) -> tuple[Counter[str], Counter[str]]:
+        """How often each label was seen on the lane's full days, and on other days."""
+        if lane.counted != lane.refined:
+            self._count_labels()
             lane.counted = lane.refined
-            lane.inside = {field: Counter() for field in FIELDS}
-            lane.outside = {field: Counter() for field in FIELDS}
-            lane.count(everything)
+            lane.inside = {field: Counter() for field in ("type_de", *FIELDS)}
+            lane.outside = {field: Counter() for field in ("type_de", *FIELDS)}
+            lane.count(self._rows.values())
+            lane.count(_Row(facts, -1, -1) for facts in self._known)
+        return lane.inside[field], lane.outside[field]
 
     def _labels(self, lane: _Lane, field: str) -> Collection[Any]:
-        """The labels to ask: those listed, those seen on the days in question, and those
-        seen on other days that are likely on these."""
+        """The labels to ask: those listed, those seen on the days in question; of a listed
+        field also those seen on other days; of others those that the lane was widened to."""
         if field == "type_de":
             return tuple(ContractType)
-        inside, outside = lane.inside[field], lane.outside[field]
-        listed = listed_labels(lane.cell.type_de, field)
-        worth = 0.0 if listed else _WORTH_ASKING * outside.total() / (inside.total() or 1)
-        others = (label for label, count in outside.items() if count >= worth)
-        wider = self._labels(lane.wider, field) if lane.wider and not listed else ()
-        return dict.fromkeys((*listed, *inside, *others, *wider))
+        inside, outside = self._counts(lane, field)
+        if field not in OPEN_FIELDS:
+            listed = listed_labels(lane.cell.type_de, field)
+            return dict.fromkeys((*listed, *inside, *outside))
+        labels = dict.fromkeys(inside)
+        if lane.least is not None and field == lane.split:
+            for seen in self._counts(lane.top, field):
+                labels.update((label, None) for label, count in seen.items() if count >= lane.least)
+        return labels
 
     # Which field is enumerated.
 
@@ -605,34 +648,33 @@ class Planner:
         }
         return min(costs, key=costs.__getitem__, default=None)
 
-    def _best_check(self, top: _Lane) -> tuple[str, ...]:
+    def _best_check(self, top: _Lane, *, thorough: bool) -> tuple[str, ...]:
         """The second enumeration: its field, and those that may split its full days.
 
-        Where the first used a field without a closed list of labels, rows with a label that
-        was not seen are hidden from it, and only an enumeration of all rows by fields that it
-        did not use can show them. Where it did not, a sample of the rows is enough.
+        Where the first uses a field without a closed list of labels, rows with a label that
+        was not seen are hidden from it, and only all rows by fields that it does not use can
+        show them: the ``thorough`` one, with the fewest requests. Else a sample is enough: the
+        one that shows most rows for no more requests than the first.
         """
         below = [lane for lane in self._lanes.values() if lane.first and top.above(lane)]
         used = {top.split, *(lane.split for lane in below)}
-        rows = sum(row.first for row in self._within(top, *_span(top.refined)))
+        rows = sum(row.first for row in self._within(top, top.refined))
         per_day = max(rows / top.refined.bit_count(), 1.0)
         fields = tuple(field for field in self._fields(top) if field != top.split)
         unused = tuple(field for field in fields if field not in used)
-        exhaustive = bool(used & set(OPEN_FIELDS))
-        if exhaustive:
+        if thorough:
             fields = unused or fields
         plans: dict[tuple[str, ...], _Cost] = {}
         for field in self._begun(top, list(fields)) or fields:
             others = tuple(other for other in unused if other != field)
-            deeper = [others] if exhaustive else [(), *((other,) for other in others)]
+            deeper = [others] if thorough else [(), *((other,) for other in others)]
             for more in deeper:
                 plans[field, *more] = self._cost(top, field, per_day, more, 2)
-        if exhaustive:
-            return min(plans, key=lambda plan: plans[plan].of(rows), default=())
-        budget = sum(lane.answers for lane in below)
-        within = {plan: cost for plan, cost in plans.items() if cost.requests <= budget}
-        if within:
-            return max(within, key=lambda plan: (round(within[plan].shown, 2), -within[plan][0]))
+        if not thorough:
+            budget = sum(lane.answers for lane in below if not lane.learns)
+            within = {plan: cost for plan, cost in plans.items() if cost.requests <= budget}
+            if within:
+                return max(within, key=lambda p: (round(within[p].shown, 2), -within[p].requests))
         return min(plans, key=lambda plan: plans[plan].of(rows), default=())
 
     def _begun(self, lane: _Lane, fields: list[str]) -> list[str]:
@@ -653,8 +695,8 @@ class Planner:
         that stay full may be split again. Labels of different fields are taken as independent.
         """
         days = lane.refined.bit_count()
-        seen = lane.inside[field]
         labels = self._labels(lane, field)
+        seen, _ = self._counts(lane, field)
         total = seen.total() + 0.3 * (len(labels) - len(seen)) or 1.0
         others = tuple(other for other in deeper if other != field)
         requests = shown = 0.0
@@ -697,6 +739,7 @@ class Planner:
         ]
         #: Per lane without enough answers: the days and why.
         gaps: list[tuple[_Lane, int, str]] = []
+        tops = self._tops()
         for lane, low, high, error in self._failures:
             gaps.append((lane, _mask(low, high), f"no answer: {error}"))
         for lane in self._lanes.values():
@@ -708,13 +751,18 @@ class Planner:
             unasked |= self._flying(lane) & lane.needed
             if unasked:
                 gaps.append((lane, unasked, "the run ended before it was asked"))
+            if lane in tops and not self.done:
+                gaps.append((lane, lane.refined, "the run ended before the cross-check"))
+            elif lane in tops and (unchecked := self._unchecked(lane)):
+                why = f"enumerated by {lane.split}, and no field is left for a cross-check"
+                gaps.append((lane, unchecked, why))
         for lane, days, why in gaps:
             found += (
                 Unproven(self._window(lane, *run), "incomplete", why, self._collected(lane, *run))
                 for run in _runs(days)
             )
         strangers = self._strangers(gaps)
-        for lane in (self._root, *self._tops()):
+        for lane in dict.fromkeys((self._root, *tops)):
             found += self._judged(lane, strangers.get(lane.cell, []))
         return found
 
@@ -726,19 +774,21 @@ class Planner:
         for row in self._rows.values():
             if row.first:
                 continue
-            days = _mask(row.low, row.high)
-            if any(days & gap and row.within(lane) for lane, gap, _ in gaps):
+            if any(row.of(lane, gap) for lane, gap, _ in gaps):
                 continue
-            lanes = (top for top in tops if days & top.refined and row.within(top))
+            lanes = (top for top in tops if row.of(top, top.refined))
             strangers.setdefault(next(lanes, self._root).cell, []).append(row)
         return strangers
+
+    def _unchecked(self, top: _Lane) -> int:
+        """The days of an enumeration that have no cross-check."""
+        learnt = _union(lane.refined for lane in self._learners(top))
+        return (0 if top.search else learnt) | (0 if top.check else top.refined & ~learnt)
 
     def _judged(self, lane: _Lane, strangers: list[_Row]) -> Iterator[Unproven]:
         """What the two enumerations of a lane's full days prove."""
         enumerated = lane.split in FIELDS
-        missed = 0
-        for row in strangers:
-            missed |= _mask(row.low, row.high)
+        missed = _union(_mask(row.low, row.high) for row in strangers)
         for run in _runs(missed):
             here = [row for row in strangers if row.low <= run[1] and row.high >= run[0]]
             why = (
@@ -746,76 +796,75 @@ class Planner:
                 f"{here[0].facts.reference or here[0].facts.key}, are in no part "
                 f"of the split by {lane.split if enumerated else 'date and type_de'}"
             )
-            yield self._estimated(lane, run, "incomplete", why)
-        if not enumerated:
+            rows = self._collected(lane, *run)
+            estimate = self._estimate(lane, _mask(*run)) if enumerated else None
+            yield Unproven(self._window(lane, *run), "incomplete", why, rows, estimate)
+        if not enumerated or not self.done:
             return
-        first = f"full days, enumerated by {lane.split}"
-        for run in _runs(lane.refined & ~missed, _GAP):
-            if not lane.check:
-                yield self._estimated(lane, run, "incomplete", f"{first}, without a cross-check")
-                continue
-            found = self._estimated(lane, run, "probable", "")
-            again = sum(row.first and row.second for row in self._within(lane, *run))
+        fields = dict.fromkeys((*(lane.check or ())[:1], *(lane.search or ())[:1]))
+        for run in _runs(lane.refined & ~missed & ~self._unchecked(lane), _GAP):
+            days = _mask(*run) & lane.refined
+            again = [row.second for row in self._within(lane, days)]
+            estimate = self._estimate(lane, days)
+            doubt = estimate is None or estimate.missing >= _LIKELY_MISSING
             why = (
-                f"{first}; the cross-check by {lane.check[0]} saw {again} of the "
-                f"{found.rows} rows again and no other"
+                f"full days, enumerated by {lane.split}; the cross-check by "
+                f"{' and '.join(fields)} saw {sum(again)} of the {len(again)} rows again "
+                f"and no other{', but unknown labels are likely' if doubt else ''}"
             )
-            yield replace(found, why=why)
+            state: Literal["probable", "incomplete"] = "incomplete" if doubt else "probable"
+            yield Unproven(self._window(lane, *run), state, why, len(again), estimate)
 
-    def _estimated(
-        self, lane: _Lane, run: tuple[int, int], state: Literal["probable", "incomplete"], why: str
-    ) -> Unproven:
-        rows = list(self._within(lane, *run))
-        estimate = self._estimate(lane, rows) if lane.check else None
-        if state == "probable" and estimate is not None and estimate.missing >= _LIKELY_MISSING:
-            state = "incomplete"
-        return Unproven(self._window(lane, *run), state, why, len(rows), estimate)
+    def _estimate(self, top: _Lane, days: int) -> Estimate | None:
+        """What the two enumerations of a lane may both have missed on some days.
 
-    def _estimate(self, top: _Lane, rows: list[_Row]) -> Estimate | None:
-        """What the two enumerations of a lane may both have missed.
-
-        Without labels to learn: from the rows of the first that the second saw again. Else
-        the rows that full answers showed anyway are the sample: those of which no other row
-        told a label to either enumeration would have stayed hidden but for that answer.
+        Rows without a label, or with one unlisted: from the rows of the first that the second
+        saw again. Rows with a label not learnt: the rows that full answers showed anyway are
+        the sample; those of which no other row told a label to either enumeration would have
+        stayed hidden but for that answer. The larger of the two.
         """
-        learners = self._learners(top)
+        rows = list(self._within(top, days))
+        plain = estimate_missing(
+            sum(row.first for row in rows),
+            sum(row.second for row in rows),
+            sum(row.first and row.second for row in rows),
+            len(rows),
+        )
+        learners = [lane for lane in self._learners(top) if lane.refined & days]
         if not learners:
-            return estimate_missing(
-                sum(row.first for row in rows),
-                sum(row.second for row in rows),
-                sum(row.first and row.second for row in rows),
-                len(rows),
-            )
+            return plain
         searched = sample = reached = 0
         for row in rows:
+            cells = [lane for lane in learners if row.of(lane, lane.refined)]
             if not row.sure:
                 searched += 1
-            elif any(row.within(lane) for lane in learners):
+            elif cells:
                 sample += 1
-                reached += self._told(top, learners, row)
-        return estimate_missing(searched + reached, sample, reached, searched + sample)
+                reached += any(self._told(top, lane, row) for lane in cells)
+        learnt = estimate_missing(searched + reached, sample, reached, searched + sample)
+        return max(plain, learnt) if plain and learnt else None
 
-    def _told(self, top: _Lane, learners: list[_Lane], row: _Row) -> bool:
-        """Whether other rows told a label by which one of the enumerations finds the row."""
-        places = [(lane.wider or lane, lane.split) for lane in learners if row.within(lane)]
-        for lane, field in (*places, (top, top.check[0])):
-            seen, elsewhere = lane.inside[field], lane.outside[field]
-            for label in row.facts.values(field):
-                if field not in OPEN_FIELDS or seen[label] + elsewhere[label] > 1:
+    def _told(self, top: _Lane, lane: _Lane, row: _Row) -> bool:
+        """Whether one of the enumerations finds the row by a label that it did not tell."""
+        for label in row.facts.values(str(lane.split)):
+            if self._counts(lane, str(lane.split))[0][label] > 1:
+                return True
+            if lane.least is not None:
+                seen = sum(counts[label] for counts in self._counts(lane.top, str(lane.split)))
+                if seen - 1 >= lane.least:
                     return True
-        return False
-
-    def _within(self, lane: _Lane, low: int, high: int) -> Iterator[_Row]:
-        """The rows collected for a lane that may be of its full days in these days."""
-        days = _mask(low, high) & (lane.refined or -1)
-        return (
-            row
-            for row in self._rows.values()
-            if days & _mask(row.low, row.high) and row.within(lane)
+        return any(
+            field not in OPEN_FIELDS or self._counts(top, field)[0][label] > 1
+            for field in (top.search or ())[:1]
+            for label in row.facts.values(field)
         )
 
+    def _within(self, lane: _Lane, days: int) -> Iterator[_Row]:
+        """The rows collected for a lane that may be of some days."""
+        return (row for row in self._rows.values() if row.of(lane, days))
+
     def _collected(self, lane: _Lane, low: int, high: int) -> int:
-        return sum(1 for _ in self._within(lane, low, high))
+        return sum(1 for _ in self._within(lane, _mask(low, high)))
 
 
 def estimate_missing(first: int, second: int, both: int, collected: int) -> Estimate | None:
@@ -863,6 +912,10 @@ class _Row:
         #: In a window of the first that needed no label learnt from rows, or full.
         self.sure = False
 
+    def of(self, lane: _Lane, days: int) -> bool:
+        """Whether the row has the lane's labels and may be of one of the days."""
+        return bool(days & _mask(self.low, self.high)) and self.within(lane)
+
     def within(self, lane: _Lane) -> bool:
         """Whether the row has the labels that the lane asks for."""
         return all(label in self.facts.values(field) for field, label in lane.path)
@@ -884,19 +937,21 @@ class _Lane:
         "handed",
         "inside",
         "learns",
+        "least",
         "needed",
         "outside",
         "path",
         "rate",
         "refined",
         "rows",
+        "search",
         "second",
         "skip",
         "split",
         "streak",
         "stuck",
         "todo",
-        "wider",
+        "top",
     )
 
     def __init__(self, cell: SearchQuery, path: tuple[tuple[str, Any], ...], rate: _Rate):
@@ -917,15 +972,18 @@ class _Lane:
         self.children: dict[str, dict[Any, _Lane]] = {}
         #: The fields of the second enumeration; ``None``: not chosen yet; (): there is none.
         self.check: tuple[str, ...] | None = None
+        #: The same, of the days where labels are learnt.
+        self.search: tuple[str, ...] | None = None
         #: Whether a window of the lane needs a label learnt from rows.
         self.learns = any(field in OPEN_FIELDS for field, _ in path)
-        #: The lane whose labels are asked too.
-        self.wider: _Lane | None = None
+        #: A lane whose labels are asked here too where it has seen them so many times.
+        self.top = self
+        self.least: float | None = None
         #: Labels seen on the refined days (the mask `counted`), and on other days.
         self.inside: dict[str, Counter[str]] = {}
         self.outside: dict[str, Counter[str]] = {}
         self.counted = 0
-        #: Rows of its answers, with whether the answer was full.
+        #: Before it serves the first: rows of its answers, with whether the answer was full.
         self.rows: list[tuple[_Row, bool]] = []
         self.answers = 0
         #: Full days in a row, and how many more are handed over unasked before the next try.
@@ -942,7 +1000,8 @@ class _Lane:
 
     def mark(self, row: _Row, full: bool) -> None:
         """Note a row of an answer."""
-        self.rows.append((row, full))
+        if not self.first:
+            self.rows.append((row, full))
         self._mark(row, full)
 
     def _mark(self, row: _Row, full: bool) -> None:
@@ -956,6 +1015,8 @@ class _Lane:
         self.second |= not first
         for row, full in self.rows:
             self._mark(row, full)
+        if self.first:
+            self.rows.clear()
 
     def count(self, rows: Iterable[_Row]) -> None:
         """Count the labels of the rows that belong to the lane."""
@@ -963,7 +1024,8 @@ class _Lane:
             if row.within(self):
                 here = row.low >= 0 and self.refined & _mask(row.low, row.high)
                 for field, labels in (self.inside if here else self.outside).items():
-                    labels.update(row.facts.values(field))
+                    for label in row.facts.values(field):
+                        labels[label] += 1
 
 
 class _Rate:
@@ -1132,6 +1194,10 @@ def _mask(low: int, high: int) -> int:
     return ((1 << (high - low + 1)) - 1) << low
 
 
+def _union(masks: Iterable[int]) -> int:
+    return reduce(or_, masks, 0)
+
+
 def _lowest(days: int) -> int:
     return (days & -days).bit_length() - 1
 
@@ -1153,11 +1219,14 @@ def _highest_of_run(days: int, low: int) -> int:
 
 
 def _runs(days: int, gap: int = 1) -> list[tuple[int, int]]:
-    """The runs of days, as first and last; those less than ``gap`` days apart are one."""
+    """The runs of days, as first and last; those at most ``gap`` days apart are one."""
     runs: list[tuple[int, int]] = []
-    for day in _bits(days):
-        if runs and day - runs[-1][1] <= gap:
-            runs[-1] = runs[-1][0], day
+    while days:
+        low = _lowest(days)
+        high = _highest_of_run(days, low)
+        if runs and low - runs[-1][1] <= gap:
+            runs[-1] = runs[-1][0], high
         else:
-            runs.append((day, day))
+            runs.append((low, high))
+        days &= ~_mask(low, high)
     return runs

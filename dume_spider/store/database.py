@@ -137,7 +137,7 @@ class Database:
             yield connection
 
     def _check_path(self) -> None:
-        """Make the folder, and set the journal mode of a file that is still empty."""
+        """Make the folder, and set the modes of a file that is still empty."""
         path = Path(self.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,11 +147,18 @@ class Database:
                 "set DECP_STORE_URL to a place that can be written"
             ) from error
         with closing(sqlite3.connect(path, PATIENCE)) as connection:
-            # The mode is kept in the file: a file that may not be ours is not changed.
+            # The modes are kept in the file: one that may not be ours is not changed.
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                # A version is some 2 kB: pages of 4 kB, the default, would be half empty.
+                # A version is some 2 kB: of pages of 4 kB, the default, half would be empty.
                 connection.execute("PRAGMA page_size=8192")
                 connection.execute("PRAGMA journal_mode=WAL")
+            page_size = connection.execute("PRAGMA page_size").fetchone()[0]
+            # SQLite itself finds out about whole pages only. (While there is a journal to
+            # write back, after a power cut, the file may end anywhere.)
+            journal = path.with_name(f"{path.name}-wal")
+            journaled = journal.exists() and journal.stat().st_size
+            if path.stat().st_size % page_size and not journaled:
+                raise sqlite3.DatabaseError("database disk image is malformed")
 
     def _prepare(self, connection: Connection) -> None:
         if not self.is_sqlite:
@@ -169,7 +176,7 @@ class Database:
 def _known_url(url: str) -> URL:
     try:
         known = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter: a port that is no number
         known = None
     if known is not None and known.drivername in ("postgresql", "postgresql+psycopg"):
         return known.set(drivername="postgresql+psycopg")
@@ -198,7 +205,10 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        engine = create_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT})
+        engine = create_engine(
+            url,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT, "application_name": "dume_spider"},
+        )
     except ModuleNotFoundError as error:
         raise StoreError(
             f"the store {_shown(url)} needs the package psycopg: pip install 'psycopg[binary]'"

@@ -8,7 +8,7 @@ the set of versions received so far, so it is decided again with each further ve
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, Self
@@ -169,28 +169,40 @@ def is_eligible(version: Received, base: Received | None) -> bool:
     return base is None or version.rank >= base.rank or version.received == base.received
 
 
-def settle(base: Version | None, versions: Iterable[Candidate | Version]) -> Settled | None:
+def settle(
+    base: Version | None,
+    versions: Iterable[Candidate | Version],
+    known: Container[bytes] = (),
+) -> Settled | None:
     """What a reference becomes, from its base and the versions received in this run.
 
     The newest eligible version wins and takes over the modifications, acts and execution
-    data that only the base or the other eligible versions have (they are merged in the
-    order of their age, so a year harvested at once gives what daily harvests give). When
-    the base itself is the newest, it stands. ``None``: no version is eligible.
+    data that only the base or the other eligible versions have: they are merged in the
+    order of their age, so a year harvested at once gives what daily harvests give. Those
+    that are ``known`` (as received) from before the run are in the base already, or were
+    left aside. When the base itself is the newest, it stands. ``None``: no version is
+    eligible.
     """
-    pool = {v.received: v for v in versions if is_eligible(v, base)}
+    pool: dict[bytes, Candidate | Version] = {}
+    for version in versions:
+        if is_eligible(version, base):
+            pool.setdefault(version.received, version)
     if not pool:
         return None
     best = max(pool.values(), key=order)
     if base is not None and best.received == base.received:
         return Settled(base, base.record, base.fingerprint)
     kind = best.type, best.regime
-    older = [] if base is None else [base.record]
-    if base is not None and (base.type, base.regime) != kind:
-        older = []  # another format: nothing can be taken over
+    older = []
+    # Of another format nothing can be taken over.
+    if base is not None and (base.type, base.regime) == kind:
+        older.append(base.record)
     older += [
-        _own(v)
-        for v in sorted(pool.values(), key=order)
-        if v is not best and (v.type, v.regime) == kind
+        _own(version)
+        for version in sorted(pool.values(), key=order)
+        if version is not best
+        and version.received not in known
+        and (version.type, version.regime) == kind
     ]
     own = _own(best)
     if older:

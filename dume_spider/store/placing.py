@@ -9,6 +9,7 @@ knows that its run died in between (or has not begun), and may ask the folder wh
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,8 +28,9 @@ from sqlalchemy import (
 
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.store.database import Database
-from dume_spider.store.saving import CHUNK, OWE, PAY, chunks, debt_key
-from dume_spider.store.tables import contents, file_sets, files, owed, records, runs
+from dume_spider.store.doors import Door
+from dume_spider.store.saving import CHUNK, OWE, PAY, add_counts, chunks, debt_key
+from dume_spider.store.tables import contents, file_sets, files, owed, records
 
 
 class File(Protocol):
@@ -214,7 +216,12 @@ class Placing:
             if paid:
                 connection.execute(PAY, [debt_key(debt) for debt in paid])
                 held = [
-                    {"file_set": plan, "record_id": debt.record_id, "version": debt.version}
+                    {
+                        "file_set": plan,
+                        "record_id": debt.record_id,
+                        "version": debt.version,
+                        "door": debt.door,
+                    }
                     for debt in paid
                 ]
                 connection.execute(insert(contents), held)
@@ -281,35 +288,46 @@ def lock_plan(connection: Connection, plan: int | None, *, wait: bool = True) ->
 def mark_placed(connection: Connection, plan: int, run: int, number: int) -> None:
     """Note that the files of a plan are in place, and with them records of its run."""
     connection.execute(update(file_sets).where(file_sets.c.id == plan).values(placed=True))
-    connection.execute(
-        update(runs).where(runs.c.number == run).values(written=runs.c.written + number)
-    )
+    add_counts(connection, {run: Counter(written=number)})
 
 
 def drop(connection: Connection, plan: int) -> None:
-    """Undo a plan of which nothing is in place: its run owes the records again."""
+    """Undo a plan of which nothing is in place: its run owes the records again.
+
+    Those of which a newer version came in the meantime are superseded.
+    """
     line = lock_plan(connection, plan)
     if line is None:
         return
-    found = connection.execute(
-        select(
-            records.c.id,
-            records.c.alias_of,
-            records.c.version,
-            records.c.base_version,
-            contents.c.version.label("held"),
-        )
-        .join(contents, contents.c.record_id == records.c.id)
-        .where(contents.c.file_set == plan)
-        .order_by(records.c.source, records.c.reference)
-        .with_for_update(of=records)
-    ).all()
-    current = [row.id for row in found if row.version == row.held and row.alias_of is None]
-    for ids in chunks(current):
-        connection.execute(OWE, {"ids": ids, "this_run": line.run})
+    held = connection.execute(_HELD, {"plan": plan}).all()
+    counts: Counter[str] = Counter()
+    for door in (Door.NEW, Door.UPDATED):
+        of_door = [row for row in held if row.held_door == door]
+        current = [row.id for row in of_door if row.held == row.version and row.alias_of is None]
+        for ids in chunks(current):
+            connection.execute(OWE, {"ids": ids, "this_run": line.run, "this_door": door})
+        gone = len(of_door) - len(current)
+        counts[door] -= gone
+        counts[Door.SUPERSEDED] += gone
     # A run that has met a version in its place takes it for written.
-    for ids in chunks(row.id for row in found if row.held == row.base_version):
+    for ids in chunks(row.id for row in held if row.held == row.base_version):
         connection.execute(update(records).where(records.c.id.in_(ids)).values(base_done=False))
-    connection.execute(delete(contents).where(contents.c.file_set == plan))
-    connection.execute(delete(files).where(files.c.file_set == plan))
-    connection.execute(delete(file_sets).where(file_sets.c.id == plan))
+    for table, column in ((contents, "file_set"), (files, "file_set"), (file_sets, "id")):
+        connection.execute(delete(table).where(table.c[column] == plan))
+    add_counts(connection, {line.run: counts})
+
+
+_HELD = (
+    select(
+        records.c.id,
+        records.c.alias_of,
+        records.c.version,
+        records.c.base_version,
+        contents.c.version.label("held"),
+        contents.c.door.label("held_door"),
+    )
+    .join(contents, contents.c.record_id == records.c.id)
+    .where(contents.c.file_set == bindparam("plan"))
+    .order_by(records.c.source, records.c.reference)
+    .with_for_update(of=records)
+)

@@ -88,7 +88,7 @@ _KNOWN = (
     .with_for_update()
 )
 _DEBTS = (
-    select(owed.c.record_id, owed.c.run)
+    select(owed.c.record_id, owed.c.run, owed.c.door)
     .join(records, and_(*_OF_RECORD))
     .where(among(records.c.id, "ids"))
     .order_by(*owed.primary_key)
@@ -96,10 +96,11 @@ _DEBTS = (
 )
 PAY = delete(owed).where(*(column == bindparam(column.name) for column in owed.primary_key))
 OWE = insert(owed).from_select(
-    [*DEBT_KEY, "run", "record_id", "version"],
+    [*DEBT_KEY, "run", "door", "record_id", "version"],
     select(
         *(records.c[name] for name in DEBT_KEY),
         bindparam("this_run", type_=owed.c.run.type),
+        bindparam("this_door", type_=owed.c.door.type),
         records.c.id,
         records.c.version,
     ).where(among(records.c.id, "ids")),
@@ -132,6 +133,7 @@ _UNCHANGED = _SEEN.values(
     door_run=bindparam("this_run"),
     door=Door.UNCHANGED,
     base_version=records.c.version,
+    base_last=records.c.last_version,
     base_done=True,
 )
 #: Out of the way of the unique index while fingerprints change hands.
@@ -157,16 +159,18 @@ _RESOLVE = (
 class _Case:
     """One reference of the batch: what stands, what arrived, what it becomes.
 
-    ``row`` is its line in ``records`` and ``owed_by`` the run that owes it; ``arrivals``
-    are (position in the batch, candidate); ``before`` is the door that this run has given
-    it already, ``base`` what stood before this run, ``best`` the fingerprint of the newest
-    version as received. ``now`` is what the line becomes; ``None`` when it stays as it is.
+    ``row`` is its line in ``records``, ``owed_by`` the run that owes it, by what door;
+    ``arrivals`` are (position in the batch, candidate); ``before`` is the door that this
+    run has given it already, ``base`` what stood before this run, ``best`` the fingerprint
+    of the newest version as received. ``now`` is what the line becomes; ``None`` when it
+    stays as it is.
     """
 
     __slots__ = (
         "arrivals",
         "base",
         "base_done",
+        "base_last",
         "base_version",
         "before",
         "best",
@@ -175,6 +179,7 @@ class _Case:
         "moves",
         "now",
         "owed_by",
+        "owed_door",
         "record",
         "reference",
         "row",
@@ -186,8 +191,10 @@ class _Case:
         self.arrivals: list[tuple[int, Candidate]] = []
         self.row: Row[Any] | None = None
         self.owed_by: int | None = None
+        self.owed_door: Door | None = None
         self.base: Version | None = None
         self.base_version: int | None = None
+        self.base_last = 0
         self.base_done = False
         self.before: Door | None = None
         self.best: bytes | None = None
@@ -198,18 +205,24 @@ class _Case:
         self.kept: list[Candidate] = []
         self.moves: list[tuple[Door, Door]] = []
 
-    def start(self, row: Row[Any], owed_by: int | None, run: int) -> None:
+    def start(self, row: Row[Any], debt: Row[Any] | None, run: int) -> None:
         """Take what stands: either what this run has decided before, or its base."""
-        self.row, self.owed_by = row, owed_by
-        self.in_run = row.door_run == run and (owed_by == run or row.door not in _TO_WRITE)
+        self.row = row
+        if debt is not None:
+            self.owed_by, self.owed_door = debt.run, Door(debt.door)
+        mine = self.owed_door if self.owed_by == run else None
+        door = Door(row.door)
+        # What this run has decided holds no more once it is written, or is another run's,
+        # or when its file could not be put in place after all.
+        self.in_run = row.door_run == run and mine is (door if door in _TO_WRITE else None)
         if self.in_run:
-            self.before = Door(row.door)
-            self.base_version, self.base_done = row.base_version, row.base_done
+            self.before = door
+            self.base_version, self.base_last = row.base_version, row.base_last
+            self.base_done = row.base_done
         else:
-            self.base_version = row.version
+            self.before = mine
+            self.base_version, self.base_last = row.version, row.last_version
             self.base_done = self.is_written
-            if owed_by == run:  # back from a file that could not be put in place
-                self.before = self.door_to_write
 
     @property
     def is_written(self) -> bool:
@@ -241,22 +254,24 @@ class _Case:
         row = self.row
         if not self.differs:
             self.best = row.received
-            if not self.in_run:
+            if not self.in_run or row.alias_of is not None:
                 self.now = {name: getattr(row, name) for name in _STATE}
             if self.before is None:
                 self.winner = self.arrivals[0][1]
             return
         seen: list[Version] = []
-        if self.base_version is not None:
-            self.base = next(v for _, v in history if v.number == self.base_version)
-        if self.in_run:
-            first = self.base_version or 0
-            seen = [v for of_run, v in history if of_run == run and v.number > first]
-            if self.base is not None and row.received == self.base.received:
-                seen.append(self.base)  # it was received again and is the best so far
-        settled = settle(self.base, [*seen, *(c for _, c in self.arrivals)])
-        of_this_run = {v.received for v in seen}
-        stored = {v.received for _, v in history}
+        known: set[bytes] = set()
+        for of_run, version in history:
+            if version.number == self.base_version:
+                self.base = version
+            if of_run == run and version.number > self.base_last:
+                seen.append(version)
+            else:
+                known.add(version.received)
+        stored = known | {version.received for version in seen}
+        if self.in_run and self.base is not None and row.received == self.base.received:
+            seen.append(self.base)  # it was received again and is the best so far
+        settled = settle(self.base, [*seen, *(c for _, c in self.arrivals)], known)
         if settled is not None:
             best = settled.best
             self.best = best.received
@@ -283,14 +298,10 @@ class _Case:
                 self.record = settled.record
             if self.before is None or row.received != best.received:
                 self.winner = next(c for _, c in self.arrivals if c.received == best.received)
-            of_this_run.add(best.received)
-        if self.base is not None:
-            of_this_run.add(self.base.received)
+            stored.add(best.received)
         for _, candidate in self.arrivals:
-            # Another one of this run may still be merged with it; an older one is only kept.
-            known = of_this_run if is_eligible(candidate, self.base) else stored
-            if candidate.received not in known:
-                known.add(candidate.received)
+            if candidate.received not in stored:
+                stored.add(candidate.received)
                 self.kept.append(candidate)
 
     @property
@@ -368,7 +379,8 @@ class Saver:
         references = sorted(cases)
         rows = self._execute(_KNOWN, "references", references, of_source=self._source)
         # Read after the rows are locked: what a debt says then holds until the end.
-        debts = dict(tuple(r) for r in self._execute(_DEBTS, "ids", [row.id for row in rows]))
+        ids = [row.id for row in rows]
+        debts = {debt.record_id: debt for debt in self._execute(_DEBTS, "ids", ids)}
         for row in rows:
             cases[row.reference].start(row, debts.get(row.id), self._run)
         self._decide(cases.values())
@@ -421,7 +433,8 @@ class Saver:
         for row in self._execute(
             _ALIASES, "fingerprints", free, of_source=self._source, this_run=self._run
         ):
-            if row.reference not in cases and row.fingerprint not in promoted:
+            case = cases.get(row.reference)
+            if (case is None or case.now is None) and row.fingerprint not in promoted:
                 promoted[row.fingerprint] = row
                 left[row.fingerprint].moves.append((Door.SUPERSEDED, _door_of_alias(row)))
         return list(promoted.values())
@@ -440,7 +453,7 @@ class Saver:
             case.moves.append((case.before, after))
         if case.owed_by not in (None, self._run):
             taken = self._counts[case.owed_by]
-            taken[case.door_to_write] -= 1
+            taken[case.owed_door] -= 1
             taken[Door.SUPERSEDED] += 1
             taken["taken"] += 1
 
@@ -451,8 +464,9 @@ class Saver:
         unchanged: list[int] = []
         seen: list[int] = []
         letting_go: list[int] = []
+        kept: list[dict[str, Any]] = []
         paid: list[dict[str, Any]] = []
-        owing = [row.id for row in promoted]
+        owing = {door: [] for door in _TO_WRITE}
         new_versions: list[tuple[_Case, dict[str, Any]]] = []
         copies: list[_Case] = []
         for case in cases:
@@ -473,7 +487,7 @@ class Saver:
             if now is None:
                 seen.append(row.id)
                 if case.kept:
-                    changed.append({**_line(row), "last_version": number, "last_run": run})
+                    kept.append({"record_id": row.id, "last_version": number})
                 continue
             if case.is_written and not case.differs:
                 unchanged.append(row.id)
@@ -484,6 +498,7 @@ class Saver:
                 written=case.was_written,
                 door_run=run,
                 base_version=case.base_version,
+                base_last=case.base_last,
                 base_done=case.base_done,
             )
             if case.owed_by is not None:
@@ -493,21 +508,32 @@ class Saver:
                 added.append(now)
                 continue
             if now["door"] in _TO_WRITE:
-                owing.append(row.id)
+                owing[now["door"]].append(row.id)
             now["record_id"] = row.id
             changed.append(now)
             if row.alias_of is None and row.fingerprint != now["fingerprint"]:
                 letting_go.append(row.id)
         for row in promoted:
-            changed.append({**_line(row), "alias_of": None, "door": _door_of_alias(row)})
+            owing[_door_of_alias(row)].append(row.id)
         self._execute(_SEEN, "ids", seen, this_run=run)
         self._execute(_UNCHANGED, "ids", unchanged, this_run=run)
         self._execute(_LET_GO, "ids", letting_go)
         self._execute_many(PAY, paid)
         self._execute_many(_CHANGE, changed)
+        self._execute_many(_CHANGE, kept)
+        self._execute_many(
+            _CHANGE,
+            [
+                {"record_id": row.id, "alias_of": None, "door": _door_of_alias(row)}
+                for row in promoted
+            ],
+        )
         ids = self._add(added)
-        owing += [ids[line["reference"]] for line in added if line["door"] in _TO_WRITE]
-        self._execute(OWE, "ids", owing, this_run=run)
+        for line in added:
+            if line["door"] in _TO_WRITE:
+                owing[line["door"]].append(ids[line["reference"]])
+        for door, owed_ids in owing.items():
+            self._execute(OWE, "ids", owed_ids, this_run=run, this_door=door)
         for case, version in new_versions:
             version["record_id"] = case.row.id if case.row is not None else ids[case.reference]
         self._execute_many(insert(versions), [version for _, version in new_versions])
@@ -603,19 +629,6 @@ def _door_of_alias(row: Row[Any]) -> Door:
 def _holds_already(case: _Case) -> bool:
     row = case.row
     return row is not None and row.alias_of is None and row.fingerprint == case.now["fingerprint"]
-
-
-#: What a change of a line of ``records`` sets, always all of it.
-_CHANGED = (
-    *_STATE,
-    *("last_version", "last_run", "written", "alias_of"),
-    *("door_run", "door", "base_version", "base_done"),
-)
-
-
-def _line(row: Row[Any]) -> dict[str, Any]:
-    """A line of ``records`` as it is, to be changed."""
-    return {"record_id": row.id, **{name: getattr(row, name) for name in _CHANGED}}
 
 
 def _version(row: Row[Any]) -> Version:

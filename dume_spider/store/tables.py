@@ -95,6 +95,7 @@ records = Table(
     Column("door_run", Integer, nullable=False),
     Column("door", _Name, nullable=False),
     Column("base_version", Integer, comment="the current one before that run"),
+    Column("base_last", Integer, nullable=False, comment="last_version before that run"),
     Column("base_done", Boolean, nullable=False, comment="that one was in a file"),
     Index("records_reference", "source", "reference", unique=True),
 )
@@ -128,6 +129,7 @@ owed = Table(
     Column("reference", _Name, nullable=False),
     Column("source", _Name, nullable=False),
     Column("run", Integer, nullable=False),
+    Column("door", _Name, nullable=False, comment="that the run has counted: new, updated"),
     Column("record_id", ForeignKey("records.id"), nullable=False),
     Column("version", Integer, nullable=False),
     PrimaryKeyConstraint("regime", "type", "buyer", "published", "reference", "source"),
@@ -218,6 +220,7 @@ contents = Table(
     Column("file_set", ForeignKey("file_sets.id"), nullable=False),
     Column("record_id", ForeignKey("records.id"), nullable=False),
     Column("version", Integer, nullable=False),
+    Column("door", _Name, nullable=False, comment="that the run has counted: new, updated"),
     PrimaryKeyConstraint("file_set", "record_id", "version"),
     sqlite_with_rowid=False,
 )
@@ -259,5 +262,5 @@ def bring_up_to_date(connection: Connection, name: str) -> None:
         )
     for migrate in MIGRATIONS[found - 1 :]:
         migrate(connection)
-    if found < current_version():
-        connection.execute(update(store).values(version=current_version()))
+    # Also when it is the same: it proves that the store can be written.
+    connection.execute(update(store).values(version=current_version()))

@@ -150,9 +150,10 @@ def real_life(
 
     As many distinct CPV codes and buyers in so many rows as the real files of 2019 have
     (3,000 rows: 790 codes, 390 to 480 buyers), but independent of each other and of the
-    rest, which is harder than real life. The days vary by ``noise`` (standard deviation over mean), week-ends have 2 %; 6 % are concessions; CPV codes
-    and buyers follow Zipf's law. ``heavy`` gives days their own number of rows; ``null`` is
-    the share of rows without a procedure.
+    rest, which is harder than real life. The days vary by ``noise`` (standard deviation
+    over mean), week-ends have 2 %; 6 % are concessions; CPV codes, buyers and winners
+    follow Zipf's law. ``heavy`` gives days their own number of rows; ``null`` is the share
+    of rows without a procedure.
     """
     rng = random.Random(seed)
 

@@ -1,0 +1,157 @@
+"""A store on each engine: SQLite, and PostgreSQL from a server of the tests' own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from sqlalchemy import make_url
+
+from dume_spider.decp.regime import BUYER_FIELD, ContractType, Regime
+from dume_spider.store.store import Candidate, Store
+
+_numbers = count(1)
+
+
+def _programs() -> Path | None:
+    """The newest of Debian's folders of PostgreSQL programs."""
+    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    return max((path.parent for path in found), key=lambda p: int(p.parent.name), default=None)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a server on a free port, its data in a temporary folder."""
+    programs = _programs()
+    if programs is None:
+        pytest.skip("needs PostgreSQL (apt-get install postgresql)")
+    psycopg = pytest.importorskip("psycopg")
+    # PostgreSQL refuses to run as root.
+    user = "postgres" if os.geteuid() == 0 else None
+    folder = Path(tempfile.mkdtemp(prefix="dume-spider-postgresql-"))
+    if user:
+        shutil.chown(folder, user)
+    data = folder / "data"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = None
+    try:
+        subprocess.run(
+            [programs / "initdb", "-D", data, "-U", "test", "-A", "trust", "-E", "UTF8", "-N"]
+            # An order of texts that is not that of bytes: the store must bring its own.
+            + ["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=fr-FR"],
+            user=user,
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(
+                [programs / "postgres", "-D", data, "-p", str(port), "-k", folder]
+                + ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+                + ["-c", "deadlock_timeout=100ms"],
+                user=user,
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(host="127.0.0.1", port=port, user="test", dbname="postgres").close()
+                break
+            except psycopg.OperationalError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail((folder / "log").read_text())
+                time.sleep(0.05)
+        yield f"postgresql+psycopg://test@127.0.0.1:{port}/postgres"
+    finally:
+        if server is not None:
+            server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
+            server.wait(30)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_store_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], str]]:
+    """A maker of URLs of stores that do not exist yet, on one engine."""
+    if request.param == "sqlite":
+        folder = tmp_path_factory.mktemp("store")
+        yield lambda: f"sqlite:///{folder}/{next(_numbers)}.sqlite"
+        return
+    import psycopg
+
+    server = request.getfixturevalue("postgresql")
+    plain = make_url(server).set(drivername="postgresql").render_as_string()
+    made: list[str] = []
+    with psycopg.connect(plain, autocommit=True) as connection:
+
+        def new() -> str:
+            made.append(f"store_{next(_numbers)}")
+            connection.execute(f"CREATE SCHEMA {made[-1]}")
+            return f"{server}?options=-csearch_path%3D{made[-1]}"
+
+        yield new
+        for name in made:
+            connection.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+@pytest.fixture
+def store_url(new_store_url: Callable[[], str]) -> str:
+    """The URL of a store that does not exist yet."""
+    return new_store_url()
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """A new store in which the run ``run`` has begun."""
+    store = Store(store_url)
+    store.begin_run("run", "dume", {}, datetime(2024, 3, 1, tzinfo=UTC))
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def candidate() -> Callable[..., Candidate]:
+    """A maker of candidates: a short 2022 record with modifications of the given ids."""
+
+    def make(
+        reference: str,
+        modifications: Iterable[int] = (),
+        *,
+        day: str = "2024-03-05",
+        type: ContractType = ContractType.MARCHE,
+        regime: Regime = Regime.R2022,
+        buyer: str = "21350238800019",
+        source: str = "dume",
+        raw: bytes | None = None,
+        **fields: Any,
+    ) -> Candidate:
+        record = {BUYER_FIELD[type]: {"id": buyer}, "datePublicationDonnees": day, **fields}
+        entries = [
+            {"id": number, "datePublicationDonneesModification": "2024-04-01"}
+            for number in modifications
+        ]
+        if entries and regime is Regime.R2022:
+            record["modifications"] = [{"modification": entry} for entry in entries]
+        elif regime is Regime.R2019:
+            record["modifications"] = entries
+        raw = raw or orjson.dumps({"referenceUnique": reference, "record": record})
+        return Candidate.of(source, reference, type, regime, record, raw)
+
+    return make

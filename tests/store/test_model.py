@@ -1,0 +1,432 @@
+"""The doors, against a model that keeps everything in memory and decides naively.
+
+The machine runs several harvests at once, in any order, with any versions of a few
+references, files that cannot be placed and processes that end at any moment; after each step
+the counts, what each run owes and what stands on the disk must be the model's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby, permutations
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from dume_spider.decp.regime import Regime
+from dume_spider.decp.version import merge
+from dume_spider.exceptions import OutputError
+from dume_spider.store.placing import File, PendingRecord
+from dume_spider.store.store import Candidate, Door, Outcome, PlannedFile, RecordKeys, Store
+
+FOLDER = "/decp"
+STARTED = datetime(2024, 3, 1, tzinfo=UTC)
+TO_WRITE = (Door.NEW, Door.UPDATED)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def canonical(record: Any) -> str:
+    return orjson.dumps(record, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def order(candidate: Candidate) -> Any:
+    return candidate.rank, candidate.fields, candidate.received
+
+
+@dataclass
+class Standing:
+    """What a reference stands at: the record to publish, and the candidate it came with."""
+
+    record: dict[str, Any]
+    newest: Candidate
+
+
+@dataclass
+class Session:
+    """What one run has received of a reference."""
+
+    run: str
+    base: Standing | None
+    base_done: bool
+    known: set[bytes]
+    pool: list[Candidate] = field(default_factory=list)
+    door: Door | None = None
+
+
+@dataclass
+class Reference:
+    """A reference in the model. ``written``: some version was put in a file."""
+
+    name: str
+    now: Standing | None = None
+    owed_by: str | None = None
+    owed_door: Door | None = None
+    alias: bool = False
+    written: bool = False
+    received: set[bytes] = field(default_factory=set)
+    session: Session | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.now is not None and self.owed_by is None and not self.alias
+
+    @property
+    def door_to_write(self) -> Door:
+        return Door.UPDATED if self.written or self.done else Door.NEW
+
+
+@dataclass
+class Plan:
+    """A set of files announced and not known to be placed."""
+
+    run: str
+    held: list[tuple[Reference, Standing, Door]]
+    in_place: bool = False
+
+
+class Model:
+    """The store as it should be."""
+
+    def __init__(self) -> None:
+        self.references: dict[str, Reference] = {}
+        self.counts: dict[str, Counter[str]] = {}
+        self.plans: list[Plan] = []
+
+    def save(self, run: str, batch: list[Candidate]) -> None:
+        counts = self.counts[run]
+        arrivals: dict[str, list[Candidate]] = {}
+        for candidate in batch:
+            arrivals.setdefault(candidate.reference, []).append(candidate)
+        decided: list[tuple[Reference, Standing, Door | None]] = []
+        for name, candidates in arrivals.items():
+            reference = self.references.setdefault(name, Reference(name))
+            counts[Door.SUPERSEDED] += len(candidates)
+            session = self.session(run, reference)
+            reference.received.update(c.received for c in candidates)
+            base = session.base
+            eligible = [
+                c
+                for c in candidates
+                if base is None or c.rank >= base.newest.rank or c.received == base.newest.received
+            ]
+            if not eligible:
+                continue
+            if reference.session is not session:
+                if reference.owed_by not in (None, run):
+                    taken = self.counts[reference.owed_by]
+                    taken[reference.owed_door] -= 1
+                    taken[Door.SUPERSEDED] += 1
+                    taken["taken"] += 1
+                reference.session = session
+            session.pool += eligible
+            decided.append((reference, self.standing(session), session.door))
+        # References with a record that is theirs already keep it; then first come.
+        before = {id(r): (r.now, r.alias) for r, _, _ in decided}
+        holders = {
+            canonical(r.now.record): r
+            for r in self.references.values()
+            if r.now is not None and not r.alias
+        }
+        left = []
+        for reference, standing, _ in decided:
+            now, alias = before[id(reference)]
+            if now is not None and not alias:
+                if canonical(now.record) != canonical(standing.record):
+                    left.append(canonical(now.record))
+                    del holders[left[-1]]
+        for reference, standing, door in decided:
+            session = reference.session
+            key = canonical(standing.record)
+            holder = holders.setdefault(key, reference)
+            to_write = reference.door_to_write
+            reference.written = to_write is Door.UPDATED
+            reference.now, reference.owed_by = standing, None
+            reference.alias = holder is not reference
+            if reference.alias:
+                session.door = Door.SUPERSEDED
+            elif session.base_done and key == canonical(session.base.record):
+                session.door = Door.UNCHANGED
+            else:
+                session.door = to_write
+                reference.owed_by, reference.owed_door = run, to_write
+            # One row of each reference has its door, all others are superseded.
+            counts[door or Door.SUPERSEDED] -= 1
+            counts[session.door] += 1
+        for key in left:
+            waiting = [
+                r
+                for r in self.references.values()
+                if r.alias and r.session.run == run and canonical(r.now.record) == key
+            ]
+            if waiting and key not in holders:
+                promoted = min(waiting, key=lambda r: r.name)
+                promoted.alias, promoted.owed_by = False, run
+                counts[Door.SUPERSEDED] -= 1
+                door = Door.UPDATED if promoted.written else Door.NEW
+                promoted.session.door = promoted.owed_door = door
+                counts[promoted.session.door] += 1
+                holders[key] = promoted
+
+    def session(self, run: str, reference: Reference) -> Session:
+        """The run's view of a reference: the one it has, or a new one."""
+        session = reference.session
+        mine = reference.owed_door if reference.owed_by == run else None
+        if session is not None and session.run == run:
+            if mine is (session.door if session.door in TO_WRITE else None):
+                return session
+        known = set(reference.received)
+        return Session(run, reference.now, reference.done, known, door=mine)
+
+    def standing(self, session: Session) -> Standing:
+        """What the base and all that was received amount to."""
+        base = session.base
+        newest = max(session.pool, key=order)
+        if base is not None and newest.received == base.newest.received:
+            return base
+        record = None if base is None else base.record
+        for candidate in sorted(session.pool, key=order):
+            if candidate.received in session.known and candidate.received != newest.received:
+                continue
+            own = orjson.loads(candidate.record)
+            kind = candidate.type, candidate.regime
+            record = own if record is None else merge(record, own, *kind)
+        return Standing(record, newest)
+
+    def owed(self, run: str) -> dict[str, str]:
+        return {
+            r.name: canonical(r.now.record) for r in self.references.values() if r.owed_by == run
+        }
+
+    def plan(self, run: str, names: list[str]) -> Plan:
+        references = [self.references[name] for name in names]
+        held = [(r, r.now, r.owed_door) for r in references]
+        for reference in references:
+            assert reference.owed_by == run
+            reference.owed_by = None
+        plan = Plan(run, held)
+        self.plans.append(plan)
+        return plan
+
+    def placed(self, plan: Plan) -> None:
+        self.plans.remove(plan)
+        self.counts[plan.run]["written"] += len(plan.held)
+
+    def drop(self, plan: Plan) -> None:
+        self.plans.remove(plan)
+        for reference, standing, door in plan.held:
+            if reference.now is standing and not reference.alias:
+                reference.owed_by, reference.owed_door = plan.run, door
+            else:
+                self.counts[plan.run][door] -= 1
+                self.counts[plan.run][Door.SUPERSEDED] += 1
+            session = reference.session
+            if session.base is standing:
+                session.base_done = False
+
+
+@dataclass(frozen=True)
+class Named:
+    """A file as a folder would announce it."""
+
+    name: str
+    bytes: int
+    sha1: str
+
+
+class Disk:
+    """A folder of files that grows by hard links."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+        self.contents: dict[str, list[str]] = {}
+
+    def free(self, stem: str, sha1: str, ends: tuple[str, ...]) -> list[Named]:
+        number = 1
+        while f"{stem}-{number:02}.{ends[0]}" in self.files:
+            number += 1
+        return [Named(f"{stem}-{number:02}.{end}", 1, sha1) for end in ends]
+
+    def is_in_place(self, folder: str, planned: list[PlannedFile]) -> bool:
+        assert folder == FOLDER
+        there = [f for f in planned if self.files.get(f.name) == f.sha1]
+        if len(there) == len(planned):
+            return True
+        for file in there:
+            del self.files[file.name]
+        return False
+
+
+ENDS = ["placed", "failed", "renamed", "killed before", "killed between", "killed after"]
+"""How an attempt to place a set of two files ends."""
+
+VERSIONS = st.tuples(
+    st.sampled_from("ABC"),  # reference
+    st.sampled_from("xxy"),  # what the record says, whichever the reference
+    st.sampled_from([(), (), (1,), (2,), (1, 2)]),  # its modifications
+    st.sampled_from([1, 1, 2]),  # the day of its publication
+)
+
+
+def machine(make: Callable[[], str], candidate: Callable[..., Candidate]) -> Any:
+    class Machine(RuleBasedStateMachine):
+        @initialize()
+        def open(self) -> None:
+            self.url = make()
+            self.store = Store(self.url)
+            self.model = Model()
+            self.disk = Disk()
+            self.runs: list[str] = []
+            self.begin()
+
+        def teardown(self) -> None:
+            if hasattr(self, "store"):
+                self.store.close()
+
+        @precondition(lambda self: len(self.runs) < 4)
+        @rule()
+        def begin(self) -> None:
+            """A run begins, as every run does: by looking what others have left."""
+            known = len(self.model.plans)
+            assert self.store.recover(self.disk.is_in_place) == known
+            for plan in list(self.model.plans):
+                if plan.in_place:
+                    self.model.placed(plan)
+                else:
+                    self.model.drop(plan)
+            run = f"run {len(self.runs)}"
+            self.runs.append(run)
+            self.model.counts[run] = Counter()
+            self.store.begin_run(run, "dume", {}, STARTED)
+
+        @rule(
+            versions=st.lists(VERSIONS, min_size=1, max_size=5),
+            which=st.integers(0, 3),
+        )
+        def save(self, versions: list[Any], which: int) -> None:
+            run = self.runs[which % len(self.runs)]
+            batch = [
+                candidate(reference, modifications, day=f"2024-03-0{day}", objet=says)
+                for reference, says, modifications, day in versions
+            ]
+            before = self.store.counts_of(run)._asdict()
+            outcomes = self.store.save(run, batch)
+            assert len(outcomes) == len(batch)
+            expected = Counter({d: before[d] for d in map(str, Door)}) + total(outcomes)
+            after = self.store.counts_of(run)._asdict()
+            assert {d: after[d] for d in map(str, Door)} == {d: expected[d] for d in map(str, Door)}
+            self.model.save(run, batch)
+
+        @rule(which=st.integers(0, 3), end=st.sampled_from(ENDS))
+        def place(self, which: int, end: str) -> None:
+            run = self.runs[which % len(self.runs)]
+            for buyer, records in groupby(self.store.pending(run), key=lambda r: r.buyer):
+                self.place_one(run, buyer, list(records), end)
+
+        def place_one(self, run: str, buyer: str, records: list[PendingRecord], end: str) -> None:
+            keys = RecordKeys()
+            for record in records:
+                keys.add(record)
+            sha1 = hashlib.sha1(b"".join(r.record for r in records)).hexdigest()
+            files = self.disk.free(f"DECP-{buyer}-2024-03-01", sha1, ("json", "xml"))
+
+            def commit(announce: Callable[[list[File]], None]) -> list[File]:
+                if end == "renamed":
+                    announce([Named(f"taken-{f.name}", 1, f.sha1) for f in files])
+                announce(files)
+                if end == "failed":
+                    raise OutputError("the disk is full")
+                if end == "killed before":
+                    raise Killed
+                for file in files:
+                    self.disk.files[file.name] = file.sha1
+                    if end == "killed between":
+                        raise Killed
+                if end == "killed after":
+                    raise Killed
+                return files
+
+            plan = self.model.plan(run, [r.reference for r in records])
+            try:
+                placed = self.store.place(
+                    run,
+                    regime=Regime.R2022,
+                    buyer=buyer,
+                    folder=FOLDER,
+                    keys=keys,
+                    commit=commit,
+                )
+            except OutputError:
+                self.model.drop(plan)
+            except Killed:
+                plan.in_place = end == "killed after"
+            else:
+                assert placed
+                self.model.placed(plan)
+
+        @rule()
+        def reopen(self) -> None:
+            self.store.close()
+            self.store = Store(self.url)
+
+        @invariant()
+        def counts(self) -> None:
+            for run in getattr(self, "runs", ()):
+                counts = self.store.counts_of(run)
+                expected = self.model.counts[run]
+                names = [*TO_WRITE, Door.UNCHANGED, Door.SUPERSEDED, "taken", "written"]
+                assert {n: getattr(counts, n) for n in names} == {n: expected[n] for n in names}
+                planned = sum(len(plan.held) for plan in self.model.plans if plan.run == run)
+                assert counts.new + counts.updated == counts.written + counts.owed + planned
+
+        @invariant()
+        def debts(self) -> None:
+            for run in getattr(self, "runs", ()):
+                pending = list(self.store.pending(run))
+                assert {
+                    r.reference: canonical(orjson.loads(r.record)) for r in pending
+                } == self.model.owed(run)
+                assert self.store.counts_of(run).owed == len(pending)
+
+    return Machine
+
+
+def total(outcomes: list[Outcome]) -> Counter[str]:
+    """What the outcomes of a batch add to the counts."""
+    counts: Counter[str] = Counter()
+    for outcome in outcomes:
+        counts[outcome.door] += 1
+        for before, after in outcome.moves:
+            counts[before] -= 1
+            counts[after] += 1
+    return counts
+
+
+def test_machine(new_store_url: Callable[[], str], candidate: Callable[..., Candidate]) -> None:
+    examples = 60 if "sqlite" in new_store_url() else 12
+    run_state_machine_as_test(
+        machine(new_store_url, candidate),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
