@@ -97,6 +97,11 @@ class BaseSpider(scrapy.Spider):
         spider.run = Run(cls.name, given, Path(crawler.settings["DECP_RUNS_DIR"]))
         return spider
 
+    def asked(self) -> dict[str, Any]:
+        """What decides what this spider asks for, as plain values of JSON: the same command
+        carries on a harvest of the same. Its values, dates resolved: yesterday is a date."""
+        return {name: str(value) for name, value in self.values.items()}
+
     def stop(self, reason: str) -> None:
         """Close the spider; unlike ``CloseSpider``, also from an errback."""
         self._stopping = asyncio.ensure_future(
