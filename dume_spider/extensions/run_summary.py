@@ -33,7 +33,7 @@ class RunSummary:
     counts, files and what to do next.
     """
 
-    harvest: Harvest
+    harvest: Harvest | None = None
 
     def __init__(self, crawler: Crawler):
         self.crawler = crawler
@@ -132,13 +132,15 @@ class RunSummary:
 
     def _end(self) -> None:
         """The last step: a kill before it leaves a harvest that only has to be closed again."""
-        if not self._begun:
+        if self.harvest is None:
             return
         run = self.run
         try:
             self.store.end_run(run.id, run.status, run.summary())
-            self.harvest.end(is_done=self._is_done())
+            if self._is_done():
+                self.harvest.end()
         finally:
+            self.harvest.let_go()
             self.store.close()
 
     def _is_done(self) -> bool:

@@ -292,22 +292,32 @@ class Harvest:
             )
             return [WrittenFile(*line) for line in lines]
 
-    def end(self, *, is_done: bool) -> None:
-        """Let go of the harvest; ``is_done``: the same command is to start a new one.
+    def end(self) -> None:
+        """Note that the harvest is done and let go of it: the same command begins a new one.
 
         Of a harvest that is done only its windows are kept, without the facts of their rows.
         Other open harvests that ask the same are done too, unless they are held: this run
         has received whatever they had.
         """
-        if is_done:
-            others = _open_harvests(self._store.database, self._lock.asked_hash)
-            locks = [_Lock.take(self._store.database, *other[:2]) for other in others]
-            held = [self._lock, *(lock for lock in locks if lock is not None)]
-            self._store.database.write(lambda connection: _forget(connection, held))
+        database, asked_hash = self._store.database, self._lock.asked_hash
+        locks = [
+            _Lock.take(database, other.id, asked_hash)
+            for other in _open_harvests(database, asked_hash)
+        ]
+        held = [self._lock, *(lock for lock in locks if lock is not None)]
+        try:
+            database.write(lambda connection: _forget(connection, held))
+        except StoreError:
             for lock in held:
-                lock.release(for_good=True)
-        else:
-            self._lock.release()
+                lock.release()
+            raise
+        for lock in held:
+            lock.release(for_good=True)
+
+    def let_go(self) -> None:
+        """Let go of the harvest as it is; the same command takes it up. Harmless after
+        :meth:`end`."""
+        self._lock.release()
 
 
 class _Open(NamedTuple):

@@ -305,7 +305,7 @@ def _add_ledger(connection: Connection) -> None:
     """Version 2: what a harvest has asked already, so that it can be carried on."""
     sqlite = connection.dialect.name == "sqlite"
     types = {
-        "{id}": "INTEGER PRIMARY KEY" if sqlite else "SERIAL PRIMARY KEY",
+        "{id}": "INTEGER NOT NULL PRIMARY KEY" if sqlite else "SERIAL PRIMARY KEY",
         "{name}": "VARCHAR" if sqlite else 'VARCHAR COLLATE "C"',
         "{bytes}": "BLOB" if sqlite else "BYTEA",
         "{end}": " WITHOUT ROWID" if sqlite else "",
