@@ -223,7 +223,7 @@ class Harvest:
             after = page[-1].filters
 
     def settled(self) -> set[str]:
-        """The references that have left. They are all held in memory: some 80 bytes each."""
+        """The references that have left. They are all held in memory: some 100 bytes each."""
         where = (found.c.harvest == self._id, found.c.settled)
         with self._store.database.reading() as connection:
             return set(map(_unescaped, connection.scalars(select(found.c.reference).where(*where))))

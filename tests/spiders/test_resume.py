@@ -13,12 +13,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from crawling import ROOT, Crawl, crawl_command, finished
+
+from dume_spider.sandbox.generator import generate
 
 MARCH = {"date_start": "2026-03-01", "date_end": "2026-03-31"}
 RECORDS = ("--seed", 11, "--from", "2026-03-01", "--to", "2026-03-31")
@@ -379,3 +382,51 @@ def test_what_cannot_be_had_does_not_keep_a_harvest_open_for_ever(
     third = crawl(url, arguments, once)
     assert None in asked
     assert third.run != first.run
+
+
+def versions_of(reference: str, *objets: str) -> list[dict[str, Any]]:
+    """Valid rows of one reference that differ by their objet."""
+    made = next(generate(1, 5, date(2026, 3, 2), date(2026, 3, 2), faulty=0, trapped=0))
+    return [made.served.row | {"referenceUnique": reference, "objet": text} for text in objets]
+
+
+def service_of(*rows: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[int, bytes]]:
+    def service(asked: dict[str, Any]) -> tuple[int, bytes]:
+        reference = asked.get("referenceUnique")
+        given = [row for row in rows if reference in (None, row["referenceUnique"])]
+        return 200, json.dumps({"response": {"donneesEssentielles": given}}).encode()
+
+    return service
+
+
+@pytest.mark.parametrize("how", ["drop", "error"])
+def test_a_row_that_another_pipeline_loses_keeps_its_reference_from_being_settled(
+    serve: Callable[..., str], crawl: Callable[..., Crawl], how: str
+) -> None:
+    url = serve(service_of(*versions_of("A", "one", "lose me", "three"), *versions_of("B", "b")))
+    day = {"date": "2026-03-02"}
+    pipelines = {
+        "dume_spider.pipelines.validation.ValidationPipeline": 300,
+        "losing.LosingPipeline": 350,
+        "dume_spider.pipelines.deduplication.DeduplicationPipeline": 400,
+        "dume_spider.pipelines.decp_files.DecpFilesPipeline": 500,
+    }
+    environment = {"PYTHONPATH": "tests", "LOSE": how}
+    lost = crawl(url, day, {"ITEM_PIPELINES": json.dumps(pipelines)}, env=environment)
+    assert lost.status == 1, lost.output
+    assert settled(lost.folder) == {"B"}
+    done = crawl(url, day)
+    assert done.status == 0, done.output
+    assert done.run == lost.run
+    assert done.counts["references"] == 2
+    assert done.counts["rows"] == 4
+
+
+def test_more_versions_than_scrapy_processes_at_once(
+    serve: Callable[..., str], crawl: Callable[..., Crawl]
+) -> None:
+    url = serve(service_of(*versions_of("A", "one", "two", "three")))
+    done = crawl(url, {"date": "2026-03-02"}, {"CONCURRENT_ITEMS": "1"})
+    assert done.status == 0, done.output
+    assert done.counts["rows"] == 3
+    assert done.counts["written"] == 1
