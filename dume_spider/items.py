@@ -30,6 +30,7 @@ class Origin:
     """Where an item comes from: the raw row, what was repaired, what could not be.
 
     ``warnings`` are added by the validation pipeline: what the State's rules only note.
+    ``unknown`` are the paths of the row's keys that no field uses.
     ``group`` are the rows that it is saved with; ``None``: it stands for itself.
     """
 
@@ -38,6 +39,7 @@ class Origin:
     problems: tuple[Problem, ...] = ()
     repairs: tuple[Repair, ...] = ()
     warnings: list[Problem] = field(default_factory=list)
+    unknown: tuple[str, ...] = ()
     group: Group | None = None
 
 

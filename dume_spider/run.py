@@ -28,7 +28,7 @@ Status = Literal["complete", "probable", "incomplete", "failed"]
 EXIT_STATUS: dict[Status, int] = {"complete": 0, "probable": 0, "incomplete": 3, "failed": 1}
 
 #: The counters that an interrupted run's summary takes over from the ledger.
-TALLIES = ("requests", "warnings", "repairs")
+TALLIES = ("requests", "warnings", "repairs", "unknown_keys")
 
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -66,6 +66,7 @@ class Run:
         self.advice: list[str] = []
         self.rejected_rules: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
+        self.unknown_keys: Counter[str] = Counter()
         self.repairs: Counter[str] = Counter()
         self.proof: Literal["complete", "probable", "incomplete"] = "incomplete"
         self.errors: list[str] = []
@@ -223,6 +224,7 @@ class Run:
             "rejected_rules": dict(self.rejected_rules.most_common()),
             "warnings": dict(self.warnings.most_common()),
             "repairs": dict(self.repairs.most_common()),
+            "unknown_keys": dict(self.unknown_keys.most_common()),
             "errors": self.errors,
             "advice": self.advice,
         }

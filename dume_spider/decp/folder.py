@@ -79,7 +79,7 @@ class OutputFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            probe = _Part(self.path)
+            probe = Part(self.path)
             try:
                 probe.write(b"{}\n")
                 probe.sync()
@@ -168,7 +168,7 @@ class NewFiles:
         self._names = [DecpFilename(siret, day, 1, format) for format in formats]
         self._regime = regime
         self._records = 0
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
         self._number = 0
 
     def __enter__(self) -> Self:
@@ -176,7 +176,7 @@ class NewFiles:
             first = self._names[0]
             self._number = self._folder.last_number(first.siret, first.day) + 1
             for _ in self._names:
-                self._parts.append(_Part(self._folder.path))
+                self._parts.append(Part(self._folder.path))
         except OSError as error:
             self._discard()
             raise self._error(error) from error
@@ -252,7 +252,7 @@ class NewFiles:
 
     def _place(self, files: list[OutputFile]) -> bool:
         """Give the files their names; ``False``, and all undone, if one is taken."""
-        placed: list[tuple[_Part, Path]] = []
+        placed: list[tuple[Part, Path]] = []
         try:
             for file, part in zip(files, self._parts, strict=True):
                 path = self._folder.path / file.name
@@ -281,7 +281,7 @@ class NewFiles:
         return output_error(self._folder.path / str(name), error)
 
 
-class _Part:
+class Part:
     """A temporary file: written, hashed and counted at once, locked as long as it is open."""
 
     def __init__(self, folder: Path):
@@ -400,7 +400,7 @@ def _sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def _unplace(placed: Iterable[tuple[_Part, Path]]) -> None:
+def _unplace(placed: Iterable[tuple[Part, Path]]) -> None:
     for part, path in placed:
         part.unlink(path)
 

@@ -174,10 +174,10 @@ _read_json = json.JSONDecoder(
 _Render = Callable[[Any], str]
 
 #: JSON names an item of this list otherwise than the XSD 2.0.2 names its element.
-_OTHER_TAGS = {"modificationActeSousTraitance": "modificationActesSousTraitance"}
+OTHER_TAGS = {"modificationActeSousTraitance": "modificationActesSousTraitance"}
 
 #: The element of an item where the JSON of 2019 lists the items directly.
-_ITEM_TAGS = {
+ITEM_TAGS = {
     "titulaires": "titulaire",
     "concessionnaires": "concessionnaire",
     "modifications": "modification",
@@ -211,7 +211,7 @@ def _element(
 
     * An object is an element with one element for each field.
     * A list of objects is an element with one element for each item: its name is the only
-      key of the item in 2022 (``[{"titulaire": {…}}]``), that of ``_ITEM_TAGS`` in 2019.
+      key of the item in 2022 (``[{"titulaire": {…}}]``), that of ``ITEM_TAGS`` in 2019.
       Without items it is empty where the field is required (``modifications`` in 2019) and
       left out elsewhere (``donneesExecution`` in 2022, which the XSD wants with items).
     * A list of labels is an element repeated (``<technique>…</technique>``), as its parent
@@ -219,7 +219,7 @@ def _element(
     * Anything else is text: booleans ``true`` and ``false``, numbers in full.
     """
     node = resolve(node, root)
-    tag = _OTHER_TAGS.get(name, name)
+    tag = OTHER_TAGS.get(name, name)
     if "properties" in node:
         return _enclosed(tag, _fields(node, root, path))
     if "items" not in node:
@@ -230,7 +230,7 @@ def _element(
     if len(item["properties"]) == 1:
         items = _items(_fields(item, root, path), path)
     else:
-        items = _items(_element(_ITEM_TAGS[name], item, root, path=path, required=True), path)
+        items = _items(_element(ITEM_TAGS[name], item, root, path=path, required=True), path)
     enclosed = _enclosed(tag, items)
     return enclosed if required else lambda value: "" if value == [] else enclosed(value)
 

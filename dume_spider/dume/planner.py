@@ -171,8 +171,9 @@ class Planner:
     order) or its failure to :meth:`failed`, and ask again, until :attr:`done`. An
     interrupted run is resumed by giving the answers that it had to :meth:`answered` of a new
     planner of the same query, before the first :meth:`next`: what they prove is not asked
-    again. They may be any part of what was answered, in any order. Which windows are given
-    depends on the order of the answers and on nothing else.
+    again. They may be any part of what was answered, in any order (in the order in which they
+    came the rest is asked as it would have been). Which windows are given depends on the
+    order of the answers and on nothing else.
 
     Raises ``ValueError`` for a query that ends before it starts, or a shard outside ``1…n``.
     """
@@ -397,9 +398,10 @@ class Planner:
     def _note_rows(
         self, lane: _Lane, low: int, high: int, rows: Sequence[RowFacts], full: bool
     ) -> None:
-        elsewhere = 0
+        typed = lane.cell.type_de is not None
+        elsewhere = otherwise = 0
         for facts in rows:
-            if facts.type_de is None and lane.cell.type_de is not None:
+            if facts.type_de is None and typed:
                 facts = facts._replace(type_de=lane.cell.type_de)
             row = self._rows.get(facts.key)
             if row is None:
@@ -409,9 +411,17 @@ class Planner:
                 elsewhere += 1
             else:
                 row.low, row.high = max(row.low, low), min(row.high, high)
+            if typed and facts.type_de != row.facts.type_de:
+                # What was asked for by type is better known than what was not.
+                otherwise += row.typed
+                row.facts = facts
+            row.typed |= typed
             lane.mark(row, full)
+        # The same rows for days or types that exclude each other: the filter does nothing.
         if full and elsewhere >= max(2, len(rows) / 2):
             self._ignored.add("dates")
+        if full and otherwise >= max(2, len(rows) / 2):
+            self._ignored.add("type_de")
 
     def _learn_density(self, lane: _Lane, low: int, high: int, rows: int, full: bool) -> None:
         mean, variance = self._expected(lane, low, high) if lane.rate.weight else (0.0, 1.0)
@@ -671,20 +681,22 @@ class Planner:
             for more in deeper:
                 plans[field, *more] = self._cost(top, field, per_day, more, 2)
         if not thorough:
-            budget = sum(lane.answers for lane in below if not lane.learns)
+            budget = 1.2 * sum(lane.answers for lane in below if not lane.learns) + 5
             within = {plan: cost for plan, cost in plans.items() if cost.requests <= budget}
             if within:
                 return max(within, key=lambda p: (round(within[p].shown, 2), -within[p].requests))
         return min(plans, key=lambda plan: plans[plan].of(rows), default=())
 
     def _begun(self, lane: _Lane, fields: list[str]) -> list[str]:
-        """The field for which an interrupted run already had the most answers, if any."""
-        path, begun = set(lane.path), Counter[str]()
+        """The field that an interrupted run had begun with, if any."""
+        path = set(lane.path)
         for other in self._lanes.values() if self._hints else ():
             more = set(other.path) - path
             if not (other.first or other.second) and lane.above(other) and len(more) == 1:
-                begun[more.pop()[0]] += 1
-        return [field for field, _ in begun.most_common() if field in fields][:1]
+                field, _ = more.pop()
+                if field in fields:
+                    return [field]
+        return []
 
     def _cost(
         self, lane: _Lane, field: str, per_day: float, deeper: tuple[str, ...], depth: int
@@ -853,7 +865,7 @@ class Planner:
                 seen = sum(counts[label] for counts in self._counts(lane.top, str(lane.split)))
                 if seen - 1 >= lane.least:
                     return True
-        return any(
+        return row.second and any(
             field not in OPEN_FIELDS or self._counts(top, field)[0][label] > 1
             for field in (top.search or ())[:1]
             for label in row.facts.values(field)
@@ -898,7 +910,7 @@ class _Cost(NamedTuple):
 class _Row:
     """A row collected: where it may lie, and which enumerations found it."""
 
-    __slots__ = ("facts", "first", "high", "low", "second", "sure")
+    __slots__ = ("facts", "first", "high", "low", "second", "sure", "typed")
 
     def __init__(self, facts: RowFacts, low: int, high: int):
         self.facts = facts
@@ -907,6 +919,8 @@ class _Row:
         self.high = high
         #: In a closed window of the splits by date and type or of the first enumeration.
         self.first = False
+        #: In a window of one type.
+        self.typed = False
         #: In any window of the second enumeration.
         self.second = False
         #: In a window of the first that needed no label learnt from rows, or full.

@@ -147,6 +147,8 @@ class Keeper:
             rejections = [rejection for group in groups for _, rejection in group.rejected]
             for item, _, _ in accepted:
                 self._tally(item)
+            for item in (item for group in groups for item, _ in group.rejected):
+                self._tally_unknown(item)
             try:
                 outcomes, _ = books.harvest.save(
                     [candidate for _, candidate, _ in accepted], rejections, self._marks(groups)
@@ -180,10 +182,15 @@ class Keeper:
         return marks
 
     def _tally(self, item: DecpItem) -> None:
+        self._tally_unknown(item)
         for repair in item.origin.repairs:
             self.run.tally("repairs", f"{without_positions(repair.path)}: {repair.rule}")
         for warning in item.origin.warnings:
             self.run.tally("warnings", warning.rule)
+
+    def _tally_unknown(self, item: DecpItem) -> None:
+        for path in item.origin.unknown:
+            self.run.tally("unknown_keys", path)
 
     def item_left(self, item: Any) -> None:
         """Let go of a group that will never be whole: one of its rows was lost on its way."""

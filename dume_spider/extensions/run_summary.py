@@ -89,7 +89,7 @@ class RunSummary:
         run = self.run
         self.harvest = take_up(
             self.store,
-            self.crawler.spider.asked(),
+            self.crawler.spider.asked() or {"run": run.id},
             run=run.id,
             spider=run.spider,
             arguments=run.arguments,
@@ -147,6 +147,8 @@ class RunSummary:
         """Whether the same command is to begin anew: asking again for what is missing cannot
         help, or has just not helped."""
         run = self.run
+        if self.crawler.spider.asked() is None:
+            return True
         if run.status == "incomplete":
             tried_in_vain = self.harvest.is_resumed and not self.harvest.has_progressed
             return run.finish_reason == "finished" and (not run.unanswered or tried_in_vain)
@@ -167,6 +169,15 @@ def log_outcome(run: Run) -> None:
     """Say in the last lines of the log how the run ended and what to do next."""
     for advice in run.advice:
         logger.warning("%s", advice)
+    if run.unknown_keys:
+        shown = [f"{path} ({rows})" for path, rows in run.unknown_keys.most_common(10)]
+        logger.warning(
+            "%d keys of the service are not known, here with the rows that have them: %s%s; "
+            "look whether one holds a field (setting DUME_FIELD_MAP)",
+            len(run.unknown_keys),
+            ", ".join(shown),
+            ", …" if len(run.unknown_keys) > len(shown) else "",
+        )
     logger.info(
         "Counts: %d rows of %d references: %d written (%d new, %d updated), %d unchanged, "
         "%d superseded, %d rejected, %d failed",

@@ -97,10 +97,13 @@ class BaseSpider(scrapy.Spider):
         spider.run = Run(cls.name, given, Path(crawler.settings["DECP_RUNS_DIR"]))
         return spider
 
-    def asked(self) -> dict[str, Any]:
-        """What decides what this spider asks for, as plain values of JSON: the same command
-        carries on a harvest of the same. Its values, dates resolved: yesterday is a date."""
-        return {name: str(value) for name, value in self.values.items()}
+    def asked(self) -> dict[str, Any] | None:
+        """All that decides what is asked for, as plain values of JSON, dates resolved.
+
+        A run that is interrupted is carried on by one that asks the same. ``None``: it is
+        not, since the spider does not note what it has got.
+        """
+        return None
 
     def stop(self, reason: str) -> None:
         """Close the spider; unlike ``CloseSpider``, also from an errback."""

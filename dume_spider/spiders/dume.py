@@ -158,11 +158,12 @@ class DumeSpider(BaseSpider):
         spider.in_flight = 0
         spider.answers = 0
         spider.unanswered = 0
-        spider.unknown_keys = set()
+        spider.logged_keys = set()
         return spider
 
     def asked(self) -> dict[str, Any]:
-        return {"url": self.url, "detail": "always", **super().asked()}
+        values = {name: str(value) for name, value in self.values.items()}
+        return {"url": self.url, "detail": "always", **values}
 
     async def start(self) -> AsyncIterator[Any]:
         self.keeper = self.crawler.get_extension(Keeper)
@@ -397,8 +398,8 @@ class DumeSpider(BaseSpider):
         self.missing.add(mapped)
         for path, kind in mapped.unknown:
             self.crawler.stats.inc_value(f"dume/unknown_keys/{path}")
-            if path not in self.unknown_keys:
-                self.unknown_keys.add(path)
+            if path not in self.logged_keys:
+                self.logged_keys.add(path)
                 logger.info("Unknown key of the service: %s (%s)", path, kind)
         return item
 
@@ -444,7 +445,14 @@ def read_names(settings: BaseSettings) -> FieldNames:
 def item_of(mapped: MappedRow, row: Any, group: Group | None = None) -> DecpItem:
     """The item of a mapped row, which is saved with those of its group."""
     return make_item(
-        Origin("dume", row, mapped.problems, mapped.repairs, group=group),
+        Origin(
+            "dume",
+            row,
+            mapped.problems,
+            mapped.repairs,
+            unknown=tuple(path for path, _ in mapped.unknown),
+            group=group,
+        ),
         reference=mapped.reference,
         type_=mapped.type,
         regime=mapped.regime,

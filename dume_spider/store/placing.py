@@ -29,7 +29,7 @@ from sqlalchemy import (
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.store.database import Database
 from dume_spider.store.doors import Door
-from dume_spider.store.saving import CHUNK, OWE, PAY, add_counts, chunks, debt_key
+from dume_spider.store.saving import CHUNK, OF_RECORD, OWE, PAY, add_counts, chunks, debt_key
 from dume_spider.store.tables import contents, file_sets, files, owed, records
 
 
@@ -294,7 +294,8 @@ def mark_placed(connection: Connection, plan: int, run: int, number: int) -> Non
 def drop(connection: Connection, plan: int) -> None:
     """Undo a plan of which nothing is in place: its run owes the records again.
 
-    Those of which a newer version came in the meantime are superseded.
+    Those of which a newer version came in the meantime, or that another run owes by now, are
+    superseded.
     """
     line = lock_plan(connection, plan)
     if line is None:
@@ -303,7 +304,11 @@ def drop(connection: Connection, plan: int) -> None:
     counts: Counter[str] = Counter()
     for door in (Door.NEW, Door.UPDATED):
         of_door = [row for row in held if row.held_door == door]
-        current = [row.id for row in of_door if row.held == row.version and row.alias_of is None]
+        current = [
+            row.id
+            for row in of_door
+            if row.held == row.version and row.alias_of is None and row.owed_by is None
+        ]
         for ids in chunks(current):
             connection.execute(OWE, {"ids": ids, "this_run": line.run, "this_door": door})
         gone = len(of_door) - len(current)
@@ -325,8 +330,10 @@ _HELD = (
         records.c.base_version,
         contents.c.version.label("held"),
         contents.c.door.label("held_door"),
+        owed.c.run.label("owed_by"),
     )
     .join(contents, contents.c.record_id == records.c.id)
+    .outerjoin(owed, OF_RECORD)
     .where(contents.c.file_set == bindparam("plan"))
     .order_by(records.c.source, records.c.reference)
     .with_for_update(of=records)

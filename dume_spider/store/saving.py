@@ -34,6 +34,7 @@ from dume_spider.store.doors import (
     Candidate,
     Door,
     Outcome,
+    Settled,
     Version,
     is_eligible,
     same_data,
@@ -78,7 +79,8 @@ _TO_WRITE = (Door.NEW, Door.UPDATED)
 
 #: The columns of ``records`` that say where a debt stands in ``owed``.
 DEBT_KEY = tuple(column.name for column in owed.primary_key)
-_OF_RECORD = [owed.c[name] == records.c[name] for name in DEBT_KEY]
+#: The debt of a line of ``records``.
+OF_RECORD = and_(*(owed.c[name] == records.c[name] for name in DEBT_KEY))
 
 #: In the order of references, so that two transactions lock in the same order.
 _KNOWN = (
@@ -89,7 +91,7 @@ _KNOWN = (
 )
 _DEBTS = (
     select(owed.c.record_id, owed.c.run, owed.c.door)
-    .join(records, and_(*_OF_RECORD))
+    .join(records, OF_RECORD)
     .where(among(records.c.id, "ids"))
     .order_by(*owed.primary_key)
     .with_for_update(of=owed)
@@ -245,16 +247,24 @@ class _Case:
         row = self.row
         return row is None or any(c.received != row.received for _, c in self.arrivals)
 
+    @property
+    def claims_again(self) -> bool:
+        """Whether it is an alias of this run, whose holder may have moved on since."""
+        return self.in_run and self.before is Door.SUPERSEDED
+
     def decide(self, history: Sequence[tuple[int, Version]], run: int) -> None:
         """Decide what the reference becomes, other references left aside.
 
         ``history`` is every stored version with the run that received it, read only if
-        the case :attr:`differs`.
+        the case :attr:`differs` or :attr:`claims_again`.
         """
         row = self.row
+        for _, version in history:
+            if version.number == self.base_version:
+                self.base = version
         if not self.differs:
             self.best = row.received
-            if not self.in_run or row.alias_of is not None:
+            if not self.in_run or self.claims_again:
                 self.now = {name: getattr(row, name) for name in _STATE}
             if self.before is None:
                 self.winner = self.arrivals[0][1]
@@ -262,8 +272,6 @@ class _Case:
         seen: list[Version] = []
         known: set[bytes] = set()
         for of_run, version in history:
-            if version.number == self.base_version:
-                self.base = version
             if of_run == run and version.number > self.base_last:
                 seen.append(version)
             else:
@@ -271,38 +279,38 @@ class _Case:
         stored = known | {version.received for version in seen}
         if self.in_run and self.base is not None and row.received == self.base.received:
             seen.append(self.base)  # it was received again and is the best so far
-        settled = settle(self.base, [*seen, *(c for _, c in self.arrivals)], known)
-        if settled is not None:
-            best = settled.best
-            self.best = best.received
-            self.now = {
-                "type": best.type,
-                "regime": best.regime,
-                "buyer": best.buyer,
-                "published": best.published,
-                "fingerprint": settled.fingerprint,
-                "received": best.received,
-                "additions": best.rank.additions,
-                "latest": best.rank.latest,
-                "fields": best.fields,
-            }
-            is_now = row is not None and (row.received, row.fingerprint) == (
-                best.received,
-                settled.fingerprint,
-            )
-            if best is self.base:
-                self.now["version"] = best.number
-            elif is_now:
-                self.now["version"] = row.version
-            else:
-                self.record = settled.record
-            if self.before is None or row.received != best.received:
-                self.winner = next(c for _, c in self.arrivals if c.received == best.received)
-            stored.add(best.received)
-        for _, candidate in self.arrivals:
+        arrived = [candidate for _, candidate in self.arrivals]
+        if any(is_eligible(candidate, self.base) for candidate in arrived):
+            self._become(settle(self.base, [*seen, *arrived], known))
+            stored.add(self.best)
+        for candidate in arrived:
             if candidate.received not in stored:
                 stored.add(candidate.received)
                 self.kept.append(candidate)
+
+    def _become(self, settled: Settled) -> None:
+        row, best = self.row, settled.best
+        self.best = best.received
+        self.now = {
+            "type": best.type,
+            "regime": best.regime,
+            "buyer": best.buyer,
+            "published": best.published,
+            "fingerprint": settled.fingerprint,
+            "received": best.received,
+            "additions": best.rank.additions,
+            "latest": best.rank.latest,
+            "fields": best.fields,
+        }
+        standing = None if row is None else (row.received, row.fingerprint)
+        if best is self.base:
+            self.now["version"] = best.number
+        elif standing == (best.received, settled.fingerprint):
+            self.now["version"] = row.version
+        else:
+            self.record = settled.record
+        if self.before is None or row.received != best.received:
+            self.winner = next(c for _, c in self.arrivals if c.received == best.received)
 
     @property
     def base_fingerprint(self) -> bytes | None:
@@ -396,7 +404,7 @@ class Saver:
 
     def _decide(self, cases: Iterable[_Case]) -> None:
         history: dict[int, list[tuple[int, Version]]] = defaultdict(list)
-        ids = [c.row.id for c in cases if c.row is not None and c.differs]
+        ids = [c.row.id for c in cases if c.row is not None and (c.differs or c.claims_again)]
         for row in self._execute(_HISTORY, "ids", ids):
             history[row.record_id].append((row.run, _version(row)))
         for case in cases:
@@ -495,7 +503,7 @@ class Saver:
             now.update(
                 last_version=number,
                 last_run=run,
-                written=case.was_written,
+                written=row.written if now["door"] is Door.UNCHANGED else case.was_written,
                 door_run=run,
                 base_version=case.base_version,
                 base_last=case.base_last,

@@ -20,7 +20,9 @@ def test_demo_harvests_a_month_and_says_where_everything_lies(tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    places = dict(re.findall(r"^(DECP files|rejected rows|run summary|log) +(.+)$", done.stdout, re.M))
+    places = dict(
+        re.findall(r"^(DECP files|rejected rows|run summary|log) +(.+)$", done.stdout, re.M)
+    )
     assert set(places) == {"DECP files", "rejected rows", "run summary", "log"}
     assert all(Path(place).exists() for place in places.values())
     summary = json.loads(Path(places["run summary"]).read_text(encoding="utf-8"))

@@ -440,7 +440,7 @@ def test_rows_without_sense_are_rejected_with_reasons(
     assert {line["errors"][0]["rule"] for line in done.rejected} == {"row", "reference"}
 
 
-def test_an_unknown_block_is_counted_logged_once_and_does_no_harm(
+def test_an_unknown_block_is_counted_logged_once_and_named_at_the_end(
     serve: Callable[..., str], crawl: Callable[..., Any]
 ) -> None:
     rows = [
@@ -457,7 +457,14 @@ def test_an_unknown_block_is_counted_logged_once_and_does_no_harm(
     assert done.status == 0, done.output
     assert done.counts["written"] == 12
     assert done.output.count("Unknown key of the service: nouveauBloc") == 1
-    assert "'dume/unknown_keys/nouveauBloc" in done.output
+    ((path, rows_with_it),) = done.summary["unknown_keys"].items()
+    assert path.startswith("nouveauBloc")
+    assert rows_with_it == 12
+    assert (
+        f"1 keys of the service are not known, here with the rows that have them: {path} (12);"
+        in (done.output)
+    )
+    assert f"'dume/unknown_keys/{path}': 12" in done.output
 
 
 def test_a_required_field_under_an_unknown_name_is_advised_at_the_end(

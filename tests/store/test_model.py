@@ -129,13 +129,12 @@ class Model:
             ]
             if not eligible:
                 continue
-            if reference.session is not session:
-                if reference.owed_by not in (None, run):
-                    taken = self.counts[reference.owed_by]
-                    taken[reference.owed_door] -= 1
-                    taken[Door.SUPERSEDED] += 1
-                    taken["taken"] += 1
-                reference.session = session
+            if reference.owed_by not in (None, run):
+                taken = self.counts[reference.owed_by]
+                taken[reference.owed_door] -= 1
+                taken[Door.SUPERSEDED] += 1
+                taken["taken"] += 1
+            reference.session = session
             session.pool += eligible
             decided.append((reference, self.standing(session), session.door))
         # References with a record that is theirs already keep it; then first come.
@@ -157,16 +156,18 @@ class Model:
             key = canonical(standing.record)
             holder = holders.setdefault(key, reference)
             to_write = reference.door_to_write
-            reference.written = to_write is Door.UPDATED
+            written = to_write is Door.UPDATED
             reference.now, reference.owed_by = standing, None
             reference.alias = holder is not reference
             if reference.alias:
                 session.door = Door.SUPERSEDED
             elif session.base_done and key == canonical(session.base.record):
                 session.door = Door.UNCHANGED
+                written = reference.written
             else:
                 session.door = to_write
                 reference.owed_by, reference.owed_door = run, to_write
+            reference.written = written
             # One row of each reference has its door, all others are superseded.
             counts[door or Door.SUPERSEDED] -= 1
             counts[session.door] += 1
@@ -232,7 +233,7 @@ class Model:
     def drop(self, plan: Plan) -> None:
         self.plans.remove(plan)
         for reference, standing, door in plan.held:
-            if reference.now is standing and not reference.alias:
+            if reference.now is standing and not reference.alias and not reference.owed_by:
                 reference.owed_by, reference.owed_door = plan.run, door
             else:
                 self.counts[plan.run][door] -= 1

@@ -1,0 +1,206 @@
+"""``scrapy export``: DECP files and flat tables from the store, the service left alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+from scrapy.commands import ScrapyCommand
+from scrapy.exceptions import UsageError
+
+from dume_spider.decp.filename import FORMATS
+from dume_spider.decp.folder import OutputFolder
+from dume_spider.decp.regime import Regime
+from dume_spider.decp.tables import TABLE_FORMATS, TableFiles, flat_rows
+from dume_spider.exceptions import DumeSpiderError
+from dume_spider.store.placing import PendingRecord
+from dume_spider.store.reading import StoreReader
+
+
+class Command(ScrapyCommand):
+    """Write what the store holds; exit status 0, or 1 with one line that says why."""
+
+    requires_project = True
+    requires_crawler_process = False
+    default_settings: ClassVar[dict[str, Any]] = {"LOG_ENABLED": False}
+
+    def syntax(self) -> str:
+        return "[options]"
+
+    def short_desc(self) -> str:
+        return "Write DECP files, CSV or Parquet from the store"
+
+    def long_desc(self) -> str:
+        return (
+            "Write the current records of the store as DECP files (json, xml) or as flat tables "
+            "with one line per contract and titulaire (csv, parquet), without a request to the "
+            "service. No file is overwritten, and the store does not change. "
+            "Example: scrapy export --since 2026-01-01 --format csv,parquet --folder tables"
+        )
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        # Imported here: every command is imported by each call of scrapy.
+        from dume_spider.spiders.base import a_date
+        from dume_spider.spiders.dume import a_siret
+
+        super().add_options(parser)
+        group = parser.add_argument_group(title="Export Options")
+        group.add_argument(
+            "--since",
+            type=_read(a_date),
+            metavar="DATE",
+            help="first day of publication, YYYY-MM-DD",
+        )
+        group.add_argument(
+            "--until",
+            type=_read(a_date),
+            metavar="DATE",
+            help="last day of publication, included",
+        )
+        group.add_argument(
+            "--buyer",
+            type=_read(a_siret),
+            metavar="SIRET",
+            help="contracts of this acheteur or autorité concédante",
+        )
+        group.add_argument(
+            "--regime",
+            type=Regime,
+            choices=list(Regime),
+            metavar="{2019,2022}",
+            help="contracts of this regime",
+        )
+        group.add_argument(
+            "--run",
+            default="",
+            metavar="RUN",
+            help="contracts whose current version this run received (the name of its folder in "
+            "DECP_RUNS_DIR)",
+        )
+        group.add_argument(
+            "--format",
+            type=_formats,
+            default=("json",),
+            metavar="FORMATS",
+            help="one or more of json, xml, csv, parquet, joined by commas (default: json)",
+        )
+        group.add_argument(
+            "--structure",
+            choices=("acheteur", "plateforme"),
+            help="of json and xml: one file per buyer, or one per regime named by "
+            "DECP_PLATFORM_SIRET (default: DECP_STRUCTURE)",
+        )
+        group.add_argument(
+            "--folder",
+            type=Path,
+            default=Path("data/export"),
+            metavar="FOLDER",
+            help="where the files go (default: data/export)",
+        )
+
+    def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
+        super().process_options(args, opts)
+        if args:
+            raise UsageError(f"unknown argument: {args[0]} (see --help)", print_help=False)
+        if opts.since and opts.until and opts.until < opts.since:
+            raise UsageError(
+                f"--until {opts.until} is before --since {opts.since}", print_help=False
+            )
+
+    def run(self, args: list[str], opts: argparse.Namespace) -> None:
+        from dume_spider.pipelines.decp_files import OutputSettings
+
+        if opts.structure:
+            self.settings.set("DECP_STRUCTURE", opts.structure, priority="cmdline")
+        try:
+            platform = OutputSettings.read(self.settings).platform_siret
+            with closing(StoreReader(self.settings["DECP_STORE_URL"])) as reader:
+                records = reader.records(
+                    since=opts.since.isoformat() if opts.since else "",
+                    until=opts.until.isoformat() if opts.until else "",
+                    buyer=opts.buyer or "",
+                    regime=opts.regime,
+                    run=opts.run,
+                    by_type=bool(platform),
+                )
+                count, names = export(records, opts.folder, opts.format, platform)
+        except DumeSpiderError as error:
+            print(f"scrapy export: {error}", file=sys.stderr)
+            self.exitcode = 1
+            return
+        if not count:
+            print("Nothing to export: the store holds no such contract", file=sys.stderr)
+            return
+        files = "1 file" if len(names) == 1 else f"{len(names):,} files"
+        print(f"{count:,} contracts in {files} in {opts.folder}")
+
+
+def export(
+    records: Iterator[PendingRecord], folder: Path, formats: Sequence[str], platform: str
+) -> tuple[int, list[str]]:
+    """Write records, in the order of files; how many, and the names of the files.
+
+    ``platform`` is the SIRET that names all DECP files, or empty for one file per buyer.
+    Raises :class:`OutputError`: files that are in place by then stay, each of them whole.
+    """
+    from dume_spider.spiders.base import today
+
+    first = next(records, None)
+    if first is None:
+        return 0, []
+    out = OutputFolder(folder.absolute())
+    out.check()
+    day = today()
+    decp = [format for format in FORMATS if format in formats]
+    flat = [format for format in TABLE_FORMATS if format in formats]
+    count, names = 0, []
+    with TableFiles(out.path, day, flat) as table:
+        groups = groupby(chain([first], records), key=lambda r: (r.regime, platform or r.buyer))
+        for (regime, siret), group in groups:
+            with out.new_files(siret, day, decp, regime) if decp else nullcontext() as files:
+                for record in group:
+                    count += 1
+                    if files is not None:
+                        files.add(record.type, record.record)
+                    if flat:
+                        _add_rows(table, record)
+                if files is not None:
+                    names += [file.name for file in files.commit()]
+        if flat:
+            names += [path.name for path in table.commit()]
+    return count, names
+
+
+def _add_rows(table: TableFiles, record: PendingRecord) -> None:
+    content = orjson.loads(record.record)
+    for row in flat_rows(record.source, record.reference, record.type, record.regime, content):
+        table.add(row)
+
+
+def _read(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A reader of spider arguments as one of argparse: its sentence is kept."""
+
+    def parse(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+    return parse
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    accepted = (*FORMATS, *TABLE_FORMATS)
+    given = tuple(name.strip() for name in text.split(","))
+    for name in given:
+        if name not in accepted:
+            raise argparse.ArgumentTypeError(
+                f"{name!r}: not a format; accepted: {', '.join(accepted)}"
+            )
+    return given
