@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.repair import join_problems
@@ -21,12 +21,17 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Accessing jsonschema", DeprecationWarning)
     from scrapy_jsonschema import JsonSchemaItem
 
+if TYPE_CHECKING:
+    from dume_spider.extensions.keeper import Group
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where an item comes from: the raw row, what was repaired, what could not be.
 
     ``warnings`` are added by the validation pipeline: what the State's rules only note.
+    ``unknown`` are the paths of the row's keys that no field uses.
+    ``group`` are the rows that it is saved with; ``None``: it stands for itself.
     """
 
     source: str
@@ -34,6 +39,8 @@ class Origin:
     problems: tuple[Problem, ...] = ()
     repairs: tuple[Repair, ...] = ()
     warnings: list[Problem] = field(default_factory=list)
+    unknown: tuple[str, ...] = ()
+    group: Group | None = None
 
 
 def _item_schema(type_: ContractType | None, regime: Regime | None) -> dict[str, Any]:

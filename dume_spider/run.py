@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import orjson
 
-from dume_spider.decp.verdict import Problem, Repair
 from dume_spider.exceptions import OutputError
+from dume_spider.store.ledger import RejectedRow
 from dume_spider.store.store import Counts
 
 Status = Literal["complete", "probable", "incomplete", "failed"]
@@ -27,11 +27,14 @@ Status = Literal["complete", "probable", "incomplete", "failed"]
 #: The exit status of ``scrapy crawl`` for each status of a run.
 EXIT_STATUS: dict[Status, int] = {"complete": 0, "probable": 0, "incomplete": 3, "failed": 1}
 
+#: The counters that an interrupted run's summary takes over from the ledger.
+TALLIES = ("requests", "warnings", "repairs", "unknown_keys")
+
 PARIS = ZoneInfo("Europe/Paris")
 
 
 class Run:
-    """What one execution of a spider does.
+    """What one execution of a spider does; it may be carried on by a later process.
 
     Args:
         spider: the name of the spider.
@@ -45,7 +48,7 @@ class Run:
         self.spider = spider
         self.arguments = arguments
         self.id = f"{spider}-{self.started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        self.folder = folder / self.id
+        self._folder = folder
         self.rows = 0
         self.references = 0
         self.references_done = 0
@@ -68,7 +71,30 @@ class Run:
         self.proof: Literal["complete", "probable", "incomplete"] = "incomplete"
         self.errors: list[str] = []
         self.finish_reason = ""
-        self._rejected_file: BinaryIO | None = None
+        #: Tallies that the ledger does not know yet, by (kind, name).
+        self.untold: Counter[tuple[str, str]] = Counter()
+        #: Failures that got no answer at all: asking again may help.
+        self.unanswered = 0
+        #: Distinguishes this process from earlier ones that served the same run.
+        self.attempt = secrets.token_hex(4)
+        self._is_open = False
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self._folder / self.id
+
+    def take_up(self, id: str, started: datetime, rows: int, tallies: Mapping[str, Any]) -> None:
+        """Carry on a run that an earlier process began.
+
+        ``rows`` is how many rows have left through a door so far; ``tallies`` are what was
+        counted besides, by the names of :data:`TALLIES`.
+        """
+        self.id = id
+        self.started = started
+        self.rows = rows
+        for name in TALLIES:
+            getattr(self, name).update(tallies.get(name, {}))
 
     @property
     def day(self) -> date:
@@ -76,46 +102,50 @@ class Run:
         return self.started.astimezone(PARIS).date()
 
     def open(self) -> None:
-        """Make the run's folder and start ``rejected.jsonl``.
-
-        Raises :class:`OutputError` when the folder cannot be written.
-        """
+        """Make the run's folder. Raises :class:`OutputError` when it cannot be written."""
         try:
-            self.folder.mkdir(parents=True)
-            self._rejected_file = (self.folder / "rejected.jsonl").open("wb")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "rejected.jsonl").touch()
         except OSError as error:
             raise OutputError(
                 f"the folder of runs cannot be written: {error.strerror}: {error.filename}; "
                 "give another one with DECP_RUNS_DIR"
             ) from error
+        self._is_open = True
 
-    def keep_rejected(self, reference: str | None, problems: Sequence[Problem], raw: bytes) -> None:
-        """Keep a row that cannot be published in ``rejected.jsonl``, with its reasons.
+    def write_rejected(self, rows: Iterable[RejectedRow]) -> None:
+        """Write ``rejected.jsonl``, whole or not at all, and count its reasons.
 
-        ``raw`` is the row as JSON. Raises :class:`OutputError` when it cannot be kept.
+        Raises :class:`OutputError`.
         """
-        line = {
-            "reference": reference,
-            "errors": [problem.as_dict() for problem in problems],
-            "raw": orjson.Fragment(raw),
-        }
-        assert self._rejected_file is not None  # noqa: S101 (opened before the first request)
+        self.rejected_rules.clear()
+        path = self.folder / "rejected.jsonl"
+        temporary = self.folder / ".rejected.jsonl"
         try:
-            self._rejected_file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-            self._rejected_file.flush()
+            with temporary.open("wb") as file:
+                for row in rows:
+                    line = {
+                        "reference": row.reference,
+                        "errors": orjson.Fragment(row.problems),
+                        "raw": orjson.Fragment(row.raw),
+                    }
+                    file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+                    problems = json.loads(row.problems)
+                    for field, rule in {
+                        (without_positions(p["path"]), p["rule"]) for p in problems
+                    }:
+                        self.rejected_rules[f"{field or 'record'}: {rule}"] += 1
+            temporary.replace(path)
         except OSError as error:
             raise OutputError(
-                f"a rejected row cannot be kept: {error.strerror}: {self._rejected_file.name}"
+                f"the rejected rows cannot be written: {error.strerror}: {path}; the same "
+                "command writes them again"
             ) from error
-        for field, rule in {(without_positions(p.path), p.rule) for p in problems}:
-            self.rejected_rules[f"{field or 'record'}: {rule}"] += 1
 
-    def note(self, repairs: Sequence[Repair], warnings: Sequence[Problem]) -> None:
-        """Count what was repaired in an accepted record, and what the rules only note."""
-        for repair in repairs:
-            self.repairs[f"{without_positions(repair.path)}: {repair.rule}"] += 1
-        for warning in warnings:
-            self.warnings[warning.rule] += 1
+    def tally(self, kind: str, name: str) -> None:
+        """Count one more in the counter ``kind`` (see :data:`TALLIES`)."""
+        getattr(self, kind)[name] += 1
+        self.untold[kind, name] += 1
 
     def take_counts(self, counts: Counts) -> None:
         """Take over what the store counted: exact also where another run took a record over."""
@@ -126,13 +156,20 @@ class Run:
         self.rejected = counts.rejected
         self.written = counts.written
 
-    def fail_reference(self, reference: str | None, error: str) -> None:
-        """Name a reference that could not be collected; the next run asks for it again."""
+    def fail_reference(
+        self, reference: str | None, error: str, *, is_answered: bool = False
+    ) -> None:
+        """Name a reference that could not be collected.
+
+        ``is_answered``: the service has said that there is nothing to collect.
+        """
         self.failed += 1
+        self.unanswered += not is_answered
         self.failures.append({"reference": reference, "error": error})
 
     def fail_window(self, filters: dict[str, str], error: str) -> None:
         """Name a search window that could not be answered."""
+        self.unanswered += 1
         self.failures.append({"window": filters, "error": error})
 
     def fail(self, error: str) -> None:
@@ -194,10 +231,9 @@ class Run:
 
     def close(self) -> None:
         """Write ``summary.json``, whole or not at all. Raises :class:`OutputError`."""
-        if self._rejected_file is None:
+        if not self._is_open:
             return  # the run ended before its folder could be made
         try:
-            self._rejected_file.close()
             temporary = self.folder / ".summary.json"
             text = json.dumps(self.summary(), ensure_ascii=False, indent=2)
             temporary.write_text(text + "\n", encoding="utf-8")

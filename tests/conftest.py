@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crawling import ROOT, Crawl, crawl_command
+from crawling import ROOT, Crawl, crawl_command, finished
 
 SHARED = ROOT.parent / "shared"
 
@@ -99,7 +99,6 @@ def crawl(tmp_path: Path) -> Callable[..., Crawl]:
         folder: Path = tmp_path,
         **options: Any,
     ) -> Crawl:
-        before = set((folder / "runs").glob("*"))
         done = subprocess.run(
             crawl_command(folder, url, arguments, settings or {}),
             cwd=ROOT,
@@ -111,8 +110,7 @@ def crawl(tmp_path: Path) -> Callable[..., Crawl]:
             timeout=300,
             **options,
         )
-        new = set((folder / "runs").glob("*")) - before
-        return Crawl(done.returncode, done.stdout, folder, new.pop() if new else None)
+        return finished(done.returncode, done.stdout, folder)
 
     return run
 

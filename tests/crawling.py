@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,13 @@ class Crawl:
     def files(self, pattern: str = "*") -> list[Path]:
         """The DECP files in place."""
         return sorted((self.folder / "decp").glob(pattern))
+
+
+def finished(status: int, output: str, folder: Path) -> Crawl:
+    """A finished crawl by its log; ``run`` is the folder of its run, which may be an old one."""
+    name = re.search(r"Run (dume-\S+?)(?: carried on)?: ", output)
+    run = folder / "runs" / name[1] if name else None
+    return Crawl(status, output, folder, run if run and run.is_dir() else None)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -95,6 +95,11 @@ def row_key(reference: str | None, row: object) -> str:
     return f"{reference or ''}:{blake2b(raw, digest_size=12).hexdigest()}"
 
 
+def reference_of(key: str) -> str:
+    """The reference in a :func:`row_key`, empty when the row had none."""
+    return key.rpartition(":")[0]
+
+
 def _as_list(response: dict[str, Any], key: str) -> list[Any]:
     value = response.get(key)
     if value is None:

@@ -11,6 +11,7 @@ from scrapy.exceptions import CloseSpider
 
 from dume_spider.decp.folder import OutputFolder
 from dume_spider.exceptions import DumeSpiderError
+from dume_spider.store.ledger import Harvest, take_up
 from dume_spider.store.store import Store
 
 if TYPE_CHECKING:
@@ -26,10 +27,13 @@ logger = logging.getLogger(__name__)
 class RunSummary:
     """Keeps the run's books.
 
-    ``store`` is the run's store, opened at first use and shared by the pipelines. At the
-    end ``summary.json`` is written and the last log lines say status, counts, files and
-    what to do next.
+    ``store`` is the run's store, opened at first use and shared by the pipelines;
+    ``harvest`` is what the run serves, known once the spider is open. At the end
+    ``summary.json`` and ``rejected.jsonl`` are written and the last log lines say status,
+    counts, files and what to do next.
     """
+
+    harvest: Harvest | None = None
 
     def __init__(self, crawler: Crawler):
         self.crawler = crawler
@@ -72,18 +76,34 @@ class RunSummary:
         # Connected only now, after every pipeline has been: the books are closed last.
         self.crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
         run = self.run
-        logger.info("Run %s: %s", run.id, run.arguments or "no arguments")
         try:
-            run.open()
             self.store.recover(lambda folder, files: OutputFolder(folder).settle(files))
-            self.store.begin_run(run.id, run.spider, run.arguments, run.started)
+            self._take_up()
+            run.open()
             self._begun = True
         except DumeSpiderError as error:
             stop(run, error)
 
+    def _take_up(self) -> None:
+        """Carry on the open harvest of the same arguments, or begin one."""
+        run = self.run
+        self.harvest = take_up(
+            self.store,
+            self.crawler.spider.asked() or {"run": run.id},
+            run=run.id,
+            spider=run.spider,
+            arguments=run.arguments,
+            started=run.started,
+        )
+        if self.harvest.is_resumed:
+            harvest = self.harvest
+            run.take_up(harvest.run, harvest.started, harvest.rows(), harvest.tallies())
+        carried_on = " carried on" if self.harvest.is_resumed else ""
+        logger.info("Run %s%s: %s", run.id, carried_on, run.arguments or "no arguments")
+
     def request_reached_downloader(self, request: Request) -> None:
         kind = "retried" if request.meta.get("retry_times") else request.meta.get("kind", "other")
-        self.run.requests[kind] += 1
+        self.run.tally("requests", kind)
 
     def spider_error(self, failure: Failure) -> None:
         self.run.fail(f"a callback failed: {failure.value!r} (see the log)")
@@ -96,7 +116,7 @@ class RunSummary:
     def spider_closed(self, reason: str) -> None:
         run = self.run
         run.finish_reason = reason
-        for step in (self._close_store, run.close):
+        for step in (self._settle_counts, run.close, self._end):
             try:
                 step()
             except DumeSpiderError as error:
@@ -104,12 +124,35 @@ class RunSummary:
                 run.fail(str(error))
         log_outcome(run)
 
-    def _close_store(self) -> None:
-        if not self._begun:
+    def _settle_counts(self) -> None:
+        if self._begun:
+            self.run.take_counts(self.store.counts_of(self.run.id))
+            self.run.files = [file._asdict() for file in self.harvest.files()]
+            self.run.write_rejected(self.harvest.rejected())
+
+    def _end(self) -> None:
+        """The last step: a kill before it leaves a harvest that only has to be closed again."""
+        if self.harvest is None:
             return
-        self.run.take_counts(self.store.counts_of(self.run.id))
-        self.store.end_run(self.run.id, self.run.status, self.run.summary())
-        self.store.close()
+        run = self.run
+        try:
+            self.store.end_run(run.id, run.status, run.summary())
+            if self._is_done():
+                self.harvest.end()
+        finally:
+            self.harvest.let_go()
+            self.store.close()
+
+    def _is_done(self) -> bool:
+        """Whether the same command is to begin anew: asking again for what is missing cannot
+        help, or has just not helped."""
+        run = self.run
+        if self.crawler.spider.asked() is None:
+            return True
+        if run.status == "incomplete":
+            tried_in_vain = self.harvest.is_resumed and not self.harvest.has_progressed
+            return run.finish_reason == "finished" and (not run.unanswered or tried_in_vain)
+        return run.status != "failed"
 
 
 def stop(run: Run, error: DumeSpiderError) -> None:

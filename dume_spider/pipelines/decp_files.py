@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -135,19 +135,11 @@ class DecpFilesPipeline:
             for record in records:
                 out.add(record.type, record.record)
                 keys.add(record)
-            files = []
-
-            def commit(announce):
-                files.extend(out.commit(announce))
-                return files
-
-            placed = books.store.place(
+            return books.store.place(
                 run.id,
                 regime=regime,
                 buyer=name,
                 folder=str(self.folder.path),
                 keys=keys,
-                commit=commit,
+                commit=out.commit,
             )
-        run.files += (asdict(file) for file in files)
-        return placed

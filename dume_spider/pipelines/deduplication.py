@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,17 +10,12 @@ from scrapy.exceptions import DropItem
 
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.exceptions import StoreError
-from dume_spider.extensions.run_summary import RunSummary
+from dume_spider.extensions.keeper import Keeper
 from dume_spider.items import DecpItem
-from dume_spider.store.store import Candidate, Door, Outcome
+from dume_spider.store.store import Candidate, Door
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
-
-#: Records saved in one transaction, at most.
-BATCH = 500
-#: Seconds that a record waits for others to be saved with, at most.
-PATIENCE = 0.02
 
 
 class UnchangedRecord(DropItem):
@@ -46,7 +40,7 @@ class UnsavedRecord(DropItem):
 
 
 class DeduplicationPipeline:
-    """Saves records in the store, in batches, and lets only new and updated ones pass.
+    """Saves records in the store and lets only new and updated ones pass.
 
     The newest version of a reference wins (most modifications, then the latest dates);
     the others leave as ``superseded``. A record that is in a file already leaves as
@@ -55,8 +49,6 @@ class DeduplicationPipeline:
 
     def __init__(self, crawler: Crawler):
         self.crawler = crawler
-        self._waiting: list[tuple[Candidate, asyncio.Future[Outcome]]] = []
-        self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -70,15 +62,9 @@ class DeduplicationPipeline:
         """
         if not isinstance(item, DecpItem):
             return item
-        loop = asyncio.get_running_loop()
-        saved: asyncio.Future[Outcome] = loop.create_future()
-        self._waiting.append((_candidate(item), saved))
-        if len(self._waiting) >= BATCH:
-            self._flush()
-        elif self._timer is None:
-            self._timer = loop.call_later(PATIENCE, self._flush)
+        keeper = self.crawler.get_extension(Keeper)
         try:
-            outcome = await saved
+            outcome = await keeper.save(item, _candidate(item))
         except StoreError as error:
             self.crawler.spider.run.fail_reference(item["reference"], str(error))
             raise UnsavedRecord(item["reference"]) from error
@@ -88,21 +74,9 @@ class DeduplicationPipeline:
             raise SupersededRecord(item["reference"], outcome.why)
         return item
 
-    def _flush(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        batch, self._waiting = self._waiting, []
-        books = self.crawler.get_extension(RunSummary)
-        try:
-            outcomes = books.store.save(books.run.id, [candidate for candidate, _ in batch])
-        except StoreError as error:
-            books.give_up(error)
-            for _, saved in batch:
-                saved.set_exception(error)
-            return
-        for (_, saved), outcome in zip(batch, outcomes, strict=True):
-            saved.set_result(outcome)
+    def close_spider(self) -> None:
+        """Save what still waits."""
+        self.crawler.get_extension(Keeper).flush()
 
 
 def _candidate(item: DecpItem) -> Candidate:

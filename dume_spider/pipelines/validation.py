@@ -11,11 +11,11 @@ from scrapy.exceptions import DropItem
 
 from dume_spider.decp import rules
 from dume_spider.decp.verdict import Problem
-from dume_spider.exceptions import ArgumentError, DumeSpiderError
-from dume_spider.extensions.run_summary import RunSummary
+from dume_spider.exceptions import ArgumentError
+from dume_spider.extensions.keeper import Keeper
 from dume_spider.items import DecpItem, problems_of
 from dume_spider.run import without_positions
-from dume_spider.store.store import Door, Rejection
+from dume_spider.store.store import Rejection
 
 # After dume_spider.items, which silences the warnings of its first import.
 from scrapy_jsonschema import JsonSchemaValidatePipeline  # isort: skip
@@ -23,9 +23,6 @@ from scrapy_jsonschema import JsonSchemaValidatePipeline  # isort: skip
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.settings import BaseSettings
-
-#: Rejected rows kept in one transaction, at most.
-BATCH = 200
 
 
 class RejectedRecord(DropItem):
@@ -66,14 +63,12 @@ class ValidationPipeline(JsonSchemaValidatePipeline):
     """
 
     crawler: Crawler
-    _rejections: list[Rejection]
     _severities: Mapping[str, str]
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
         pipeline = cls(crawler.stats)
         pipeline.crawler = crawler
-        pipeline._rejections = []
         pipeline._severities = read_severities(crawler.settings)
         return pipeline
 
@@ -81,23 +76,22 @@ class ValidationPipeline(JsonSchemaValidatePipeline):
         """Return a valid item; raise :class:`RejectedRecord` for another."""
         if not isinstance(item, DecpItem):
             return item
-        run = self.crawler.spider.run
         problems = problems_of(item)
         if not problems:
             problems, warnings = rules.check(
                 item["record"],
                 item["type"],
                 item["regime"],
-                day=run.day,
+                day=self.crawler.spider.run.day,
                 severities=self._severities,
             )
         if not problems:
             item.origin.warnings.extend(warnings)
-            run.note(item.origin.repairs, warnings)
             return item
         for path in dict.fromkeys(without_positions(problem.path) for problem in problems):
             self.stats.inc_value(self.STAT_FMT.format(field=path or "record"))
-        self._rejections.append(
+        self.crawler.get_extension(Keeper).reject(
+            item,
             Rejection(
                 source=item.origin.source,
                 reference=item.get("reference"),
@@ -105,25 +99,6 @@ class ValidationPipeline(JsonSchemaValidatePipeline):
                 regime=item.get("regime"),
                 problems=problems,
                 raw=orjson.dumps(item.origin.raw),
-            )
+            ),
         )
-        if len(self._rejections) >= BATCH:
-            self._flush()
         raise RejectedRecord(item.get("reference"), problems)
-
-    def close_spider(self) -> None:
-        """Keep what is still waiting."""
-        self._flush()
-
-    def _flush(self) -> None:
-        batch, self._rejections = self._rejections, []
-        if not batch:
-            return
-        books = self.crawler.get_extension(RunSummary)
-        try:
-            outcomes = books.store.reject(books.run.id, batch)
-            for rejection, outcome in zip(batch, outcomes, strict=True):
-                if outcome.door is Door.REJECTED:
-                    books.run.keep_rejected(rejection.reference, rejection.problems, rejection.raw)
-        except DumeSpiderError as error:
-            books.give_up(error)

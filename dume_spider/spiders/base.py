@@ -97,6 +97,14 @@ class BaseSpider(scrapy.Spider):
         spider.run = Run(cls.name, given, Path(crawler.settings["DECP_RUNS_DIR"]))
         return spider
 
+    def asked(self) -> dict[str, Any] | None:
+        """All that decides what is asked for, as plain values of JSON, dates resolved.
+
+        A run that is interrupted is carried on by one that asks the same. ``None``: it is
+        not, since the spider does not note what it has got.
+        """
+        return None
+
     def stop(self, reason: str) -> None:
         """Close the spider; unlike ``CloseSpider``, also from an errback."""
         self._stopping = asyncio.ensure_future(

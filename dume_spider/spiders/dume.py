@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -14,20 +14,26 @@ from scrapy.spidermiddlewares.httperror import HttpError
 from stdnum.fr import siret
 
 from dume_spider.decp.regime import ContractType
-from dume_spider.dume.answer import Answer, read_answer
+from dume_spider.dume.answer import Answer, read_answer, reference_of
 from dume_spider.dume.facts import facts_of
 from dume_spider.dume.mapping import FieldNames, MappedRow, MissingFields, load_field_names, map_row
 from dume_spider.dume.planner import Planner, RowFacts
 from dume_spider.dume.query import API_VERSION_HEADERS, Requester, SearchQuery
 from dume_spider.exceptions import AnswerError, ArgumentError, RefusedError
+from dume_spider.extensions.keeper import Group, Keeper
+from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.items import DecpItem, Origin, make_item, problems_of
+from dume_spider.middlewares import StaleRequest
 from dume_spider.spiders.base import Argument, BaseSpider, a_date, a_shard, a_text, one_of, today
+from dume_spider.store.ledger import Found, Window
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
     from scrapy.settings import BaseSettings
     from twisted.python.failure import Failure
+
+    from dume_spider.store.ledger import Harvest
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +144,7 @@ class DumeSpider(BaseSpider):
         )
         spider.names = read_names(settings)
         spider.room = settings.getint("CONCURRENT_REQUESTS")
+        spider.group_size = settings.getint("CONCURRENT_ITEMS")
         values = dict(spider.values)
         spider.detail = values.pop("detail", "always")
         shard = values.pop("shard", (1, 1))
@@ -145,17 +152,49 @@ class DumeSpider(BaseSpider):
         spider.planner = Planner(spider.query, today=today(), shard=shard)
         spider.missing = MissingFields(spider.names)
         spider.seen = set()
-        spider.asked = set()
+        spider.asked_for = set()
         spider.pending = {}
         spider.emitted = set()
         spider.in_flight = 0
         spider.answers = 0
         spider.unanswered = 0
+        spider.logged_keys = set()
         return spider
 
+    def asked(self) -> dict[str, Any]:
+        values = {name: str(value) for name, value in self.values.items()}
+        return {"url": self.url, "detail": "always", **values}
+
     async def start(self) -> AsyncIterator[Any]:
+        self.keeper = self.crawler.get_extension(Keeper)
+        for request in self.carry_on(self.crawler.get_extension(RunSummary).harvest):
+            yield request
         for request in self.next_searches():
             yield request
+
+    def carry_on(self, harvest: Harvest) -> Iterator[Request]:
+        """Learn what earlier processes have got, and ask for the references they still missed.
+
+        Those that have left are held in memory, as they would be had this process found them.
+        """
+        if not harvest.is_resumed:
+            return
+        for window in harvest.windows():
+            facts = [facts_of_json(fact) for fact in window.facts]
+            self.planner.answered(SearchQuery.of_filters(window.filters), facts)
+        self.asked_for = harvest.settled()
+        self.emitted = harvest.settled_rows()
+        self.seen = self.asked_for | {reference_of(key) for key in self.emitted} - {""}
+        self.run.references = self.run.references_done = len(self.seen)
+        waiting = harvest.waiting()
+        logger.info(
+            "%d windows are answered, %d references have left, %d are asked for again",
+            len(self.planner.windows),
+            len(self.seen),
+            len(waiting),
+        )
+        for reference, type_de in waiting:
+            yield self.ask(reference, type_de and ContractType(type_de))
 
     def next_searches(self) -> Iterator[Request]:
         """The searches that can be sent now."""
@@ -198,7 +237,7 @@ class DumeSpider(BaseSpider):
             callback=callback,
             errback=errback,
             cb_kwargs=cb_kwargs,
-            meta={"kind": kind, "json": True},
+            meta={"kind": kind, "json": True, "attempt": self.run.attempt},
             priority=priority,
             # The spider itself asks nothing twice; a window must never be dropped unseen.
             dont_filter=True,
@@ -217,10 +256,17 @@ class DumeSpider(BaseSpider):
         self.planner.answered(window, facts)
         for row, fact in zip(answer.rows, facts, strict=True):
             yield from self.found(row, fact, window.type_de)
+        self.keeper.answered(
+            Window(filters, self.planner.windows[window], [list(fact) for fact in facts]),
+            {fact.key for fact in facts},
+            self.found_in(facts, window.type_de),
+        )
         yield from self.next_searches()
 
     def search_failed(self, failure: Failure) -> Iterator[Any]:
         """Name a window that got no answer, and go on with the others."""
+        if failure.check(StaleRequest):
+            return
         window = SearchQuery.of_filters(failure.request.cb_kwargs["filters"])
         yield from self.window_failed(window, failure.value)
 
@@ -240,16 +286,16 @@ class DumeSpider(BaseSpider):
     def found(self, row: Any, fact: RowFacts, type_de: ContractType | None) -> Iterator[Any]:
         """What a search row leads to: one detail request per reference, or its record."""
         reference = fact.reference
-        if reference in self.asked or fact.key in self.emitted:
+        if reference in self.asked_for or fact.key in self.emitted:
             return
         if reference is not None and self.detail == "always" and not self.query.reference:
             yield self.ask(reference, type_de)
             return
         mapped = map_row(row, self.names, type_de)
-        item = item_of(mapped, row)
-        if reference is not None and self.detail == "auto" and problems_of(item):
+        if reference is not None and self.detail == "auto" and problems_of(item_of(mapped, row)):
             yield self.ask(reference, type_de)
             return
+        item = item_of(mapped, row, self.keeper.single(fact.key))
         self.emitted.add(fact.key)
         if self.is_new(reference):
             self.run.references_done += 1
@@ -257,7 +303,7 @@ class DumeSpider(BaseSpider):
 
     def ask(self, reference: str, type_de: ContractType | None) -> Request:
         """The detail request of a reference, noted so that it is never forgotten."""
-        self.asked.add(reference)
+        self.asked_for.add(reference)
         self.pending[reference] = self.is_new(reference)
         return self.detail_request(reference, type_de)
 
@@ -279,33 +325,54 @@ class DumeSpider(BaseSpider):
         except AnswerError as error:
             self.reference_failed(reference, describe(error))
             return
-        versions = 0
-        for row in answer.rows:
-            fact = facts_of(row, self.names, asked_type)
+        facts = [facts_of(row, self.names, asked_type) for row in answer.rows]
+        foreign = [fact for fact in facts if fact.reference != reference]
+        versions: list[tuple[MappedRow, Any]] = []
+        for row, fact in zip(answer.rows, facts, strict=True):
             if fact.reference != reference:
                 # Not what was asked for; it exists all the same.
                 self.crawler.stats.inc_value("dume/rows/foreign")
                 yield from self.found(row, fact, asked_type)
-                continue
-            versions += 1
-            if fact.key not in self.emitted:
-                mapped = map_row(row, self.names, asked_type)
-                yield self.emit(item_of(mapped, row), mapped)
-        if versions:
-            self.settle(reference)
-        else:
-            self.reference_failed(reference, NO_SUCH_REFERENCE)
+            elif fact.key not in self.emitted:
+                versions.append((map_row(row, self.names, asked_type), row))
+        if len(foreign) == len(facts):
+            self.reference_failed(reference, NO_SUCH_REFERENCE, is_answered=True)
+            return
+        # The last rows settle the reference; they are all, unless there are very many.
+        *firsts, last = in_parts(versions, self.group_size)
+        settling = Group(
+            len(last),
+            reference,
+            needs=frozenset(fact.key for fact in facts),
+            found=tuple(self.found_in(foreign, asked_type)),
+        )
+        if not last:
+            self.keeper.settled(settling)
+        for part, group in [*((part, Group(len(part))) for part in firsts), (last, settling)]:
+            for mapped, row in part:
+                yield self.emit(item_of(mapped, row, group), mapped)
+        self.settle(reference)
+
+    def found_in(self, facts: Iterable[RowFacts], type_de: ContractType | None) -> list[Found]:
+        """The references of rows that are asked for by themselves."""
+        return [
+            Found(fact.reference, type_de and type_de.value)
+            for fact in facts
+            if fact.reference is not None and fact.reference in self.asked_for
+        ]
 
     def detail_failed(self, failure: Failure) -> None:
         """Name a reference whose record got no answer."""
+        if failure.check(StaleRequest):
+            return
         self.reference_failed(failure.request.cb_kwargs["reference"], describe(failure.value))
         self.check_service(failure.value)
 
-    def reference_failed(self, reference: str, why: str) -> None:
+    def reference_failed(self, reference: str, why: str, *, is_answered: bool = False) -> None:
         """Count and name a reference that could not be collected."""
         logger.info("Reference %s failed: %s", reference, why)
         self.run.rows += 1
-        self.run.fail_reference(reference, why)
+        self.run.fail_reference(reference, why, is_answered=is_answered)
         self.settle(reference)
 
     def check_service(self, error: BaseException) -> None:
@@ -331,9 +398,9 @@ class DumeSpider(BaseSpider):
         self.missing.add(mapped)
         for path, kind in mapped.unknown:
             self.crawler.stats.inc_value(f"dume/unknown_keys/{path}")
-            if path not in self.run.unknown_keys:
+            if path not in self.logged_keys:
+                self.logged_keys.add(path)
                 logger.info("Unknown key of the service: %s (%s)", path, kind)
-            self.run.unknown_keys[path] += 1
         return item
 
     def read(self, response: Response) -> Answer:
@@ -349,7 +416,7 @@ class DumeSpider(BaseSpider):
     def closed(self, reason: str) -> None:
         """Settle the books: what was not answered is named, what was proven is said."""
         if self.query.reference and not self.seen and not self.run.failures:
-            self.reference_failed(self.query.reference, NO_SUCH_REFERENCE)
+            self.reference_failed(self.query.reference, NO_SUCH_REFERENCE, is_answered=True)
         for reference in list(self.pending):
             self.reference_failed(reference, f"the run ended before its answer ({reason})")
         self.run.proof = self.planner.status
@@ -375,15 +442,36 @@ def read_names(settings: BaseSettings) -> FieldNames:
     return load_field_names(Path(path) if (path := settings["DUME_FIELD_MAP"]) else None)
 
 
-def item_of(mapped: MappedRow, row: Any) -> DecpItem:
-    """The item of a mapped row."""
+def item_of(mapped: MappedRow, row: Any, group: Group | None = None) -> DecpItem:
+    """The item of a mapped row, which is saved with those of its group."""
     return make_item(
-        Origin("dume", row, mapped.problems, mapped.repairs),
+        Origin(
+            "dume",
+            row,
+            mapped.problems,
+            mapped.repairs,
+            unknown=tuple(path for path, _ in mapped.unknown),
+            group=group,
+        ),
         reference=mapped.reference,
         type_=mapped.type,
         regime=mapped.regime,
         record=mapped.record,
     )
+
+
+def facts_of_json(values: Sequence[Any]) -> RowFacts:
+    """The facts of a row as the ledger has kept them."""
+    facts = RowFacts(*values)
+    return facts._replace(
+        type_de=facts.type_de and ContractType(facts.type_de),
+        titulaire_ids=tuple(facts.titulaire_ids),
+    )
+
+
+def in_parts(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    """The values in parts of ``size`` at most; one empty part if there are none."""
+    return [values[at : at + size] for at in range(0, max(len(values), 1), size)]
 
 
 def describe(error: BaseException) -> str:

@@ -110,6 +110,14 @@ class Database:
         with self._errors():
             return self._write_once(work, durable)
 
+    def session(self) -> Connection:
+        """A connection of its own, outside any transaction, for what lasts as long as it
+        does; it is closed by whoever asked for it."""
+        with self._errors():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+            return connection
+
     def insert(self, table: Table) -> Any:
         """The engine's own ``INSERT``, which knows ``ON CONFLICT``."""
         return (sqlite if self.is_sqlite else postgresql).insert(table)

@@ -36,7 +36,15 @@ from dume_spider.store.placing import (
     mark_placed,
 )
 from dume_spider.store.saving import Saver, add_counts, among, chunks, compress
-from dume_spider.store.tables import file_sets, files, owed, rejections, runs, versions
+from dume_spider.store.tables import (
+    file_sets,
+    files,
+    owed,
+    rejected,
+    rejections,
+    runs,
+    versions,
+)
 
 __all__ = [
     "Candidate",
@@ -100,6 +108,11 @@ class Store:
         self._database = Database(url)
         self._numbers: dict[str, int] = {}
 
+    @property
+    def database(self) -> Database:
+        """The open database."""
+        return self._database
+
     def close(self) -> None:
         """Close all connections."""
         self._database.close()
@@ -139,7 +152,7 @@ class Store:
 
     def end_run(self, run: str, status: str, summary: Mapping[str, Any]) -> None:
         """Note that a run has ended, with its status and its summary (values of JSON)."""
-        number = self._number(run)
+        number = self.number_of(run)
         values = {
             "finished": _instant(datetime.now(UTC)),
             "status": status,
@@ -154,7 +167,7 @@ class Store:
     def counts_of(self, run: str) -> Counts:
         """The counts of a run. They are stored with what they count, so they are exact also
         after an interruption, and when another run took something over."""
-        number = self._number(run)
+        number = self.number_of(run)
         with self._database.reading() as connection:
             line = connection.execute(select(runs).where(runs.c.number == number)).one()
             left = connection.execute(
@@ -168,72 +181,98 @@ class Store:
         Give the versions of one reference in one batch where they are known together: it
         saves work, and what is decided does not depend on it.
         """
-        number = self._number(run)
+        return self.keep(run, candidates, ())[0]
 
-        def save(connection: Connection) -> list[Outcome]:
-            outcomes: dict[int, Outcome] = {}
-            counts: dict[int, Counter[str]] = defaultdict(Counter)
-            sources: dict[str, list[tuple[int, Candidate]]] = defaultdict(list)
-            for position, candidate in enumerate(candidates):
-                sources[candidate.source].append((position, candidate))
-            for source, batch in sorted(sources.items()):
-                saver = Saver(self._database, connection, number, source, counts)
-                outcomes.update(saver.save(batch))
-            add_counts(connection, counts)
-            return [outcomes[position] for position in range(len(candidates))]
-
-        return self._database.write(save)
-
-    def reject(self, run: str, rejected: Sequence[Rejection]) -> list[Outcome]:
+    def reject(self, run: str, refused: Sequence[Rejection]) -> list[Outcome]:
         """Keep rows that cannot be published, all or none; the outcome of each.
 
         A row is known by its content: served again, it stays one line. Its rejection is
         closed, and kept for the record, once a run accepts its reference and does not meet
         the row again.
         """
-        number = self._number(run)
-        hashed = [(hashlib.blake2b(row.raw, digest_size=16).digest(), row) for row in rejected]
+        return self.keep(run, (), refused)[1]
 
-        def reject(connection: Connection) -> list[Outcome]:
-            known = {
-                (row.source, row.raw_hash)
-                for chunk in chunks({raw_hash for raw_hash, _ in hashed})
-                for row in connection.execute(_REJECTED, {"hashes": chunk, "run": number})
+    def keep(
+        self,
+        run: str,
+        candidates: Sequence[Candidate],
+        refused: Sequence[Rejection],
+        mark: Callable[[Connection], object] = lambda _: None,
+    ) -> tuple[list[Outcome], list[Outcome]]:
+        """:meth:`save` and :meth:`reject` in one transaction, and whatever ``mark`` writes
+        in it; it may be called again when the transaction is."""
+        number = self.number_of(run)
+
+        def keep(connection: Connection) -> tuple[list[Outcome], list[Outcome]]:
+            counts: dict[int, Counter[str]] = defaultdict(Counter)
+            saved = self._save(connection, number, candidates, counts)
+            kept = self._reject(connection, number, refused)
+            mark(connection)
+            counts[number].update(outcome.door for outcome in kept)
+            add_counts(connection, counts)
+            return saved, kept
+
+        return self._database.write(keep)
+
+    def _save(
+        self,
+        connection: Connection,
+        run: int,
+        candidates: Sequence[Candidate],
+        counts: dict[int, Counter[str]],
+    ) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        sources: dict[str, list[tuple[int, Candidate]]] = defaultdict(list)
+        for position, candidate in enumerate(candidates):
+            sources[candidate.source].append((position, candidate))
+        for source, batch in sorted(sources.items()):
+            saver = Saver(self._database, connection, run, source, counts)
+            outcomes.update(saver.save(batch))
+        return [outcomes[position] for position in range(len(candidates))]
+
+    def _reject(
+        self, connection: Connection, run: int, refused: Sequence[Rejection]
+    ) -> list[Outcome]:
+        hashed = [(hashlib.blake2b(row.raw, digest_size=16).digest(), row) for row in refused]
+        known = {
+            (row.source, row.raw_hash)
+            for chunk in chunks({raw_hash for raw_hash, _ in hashed})
+            for row in connection.execute(_REJECTED, {"hashes": chunk, "run": run})
+        }
+        lines: dict[tuple[str, bytes], dict[str, Any]] = {}
+        outcomes = []
+        for raw_hash, row in hashed:
+            if (row.source, raw_hash) in known:
+                outcomes.append(Outcome(Door.SUPERSEDED, TWICE))
+                continue
+            known.add((row.source, raw_hash))
+            outcomes.append(Outcome(Door.REJECTED))
+            lines[row.source, raw_hash] = {
+                "source": row.source,
+                "reference": None if row.reference is None else plain(row.reference),
+                "type": row.type,
+                "regime": row.regime,
+                "problems": as_json([problem.as_dict() for problem in row.problems]),
+                "raw": compress(row.raw),
+                "raw_hash": raw_hash,
+                "first_run": run,
+                "last_run": run,
             }
-            lines: dict[tuple[str, bytes], dict[str, Any]] = {}
-            outcomes = []
-            for raw_hash, row in hashed:
-                if (row.source, raw_hash) in known:
-                    outcomes.append(Outcome(Door.SUPERSEDED, TWICE))
-                    continue
-                known.add((row.source, raw_hash))
-                outcomes.append(Outcome(Door.REJECTED))
-                lines[row.source, raw_hash] = {
-                    "source": row.source,
-                    "reference": None if row.reference is None else plain(row.reference),
-                    "type": row.type,
-                    "regime": row.regime,
-                    "problems": as_json([problem.as_dict() for problem in row.problems]),
-                    "raw": compress(row.raw),
-                    "raw_hash": raw_hash,
-                    "first_run": number,
-                    "last_run": number,
-                }
-            if lines:
-                added = self._database.insert(rejections)
-                again = ("reference", "type", "regime", "problems", "last_run")
-                connection.execute(
-                    added.on_conflict_do_update(
-                        index_elements=["source", "raw_hash"],
-                        set_={name: added.excluded[name] for name in again}
-                        | {"resolved_run": None},
-                    ),
-                    [line for _, line in sorted(lines.items())],
-                )
-            add_counts(connection, {number: Counter(outcome.door for outcome in outcomes)})
-            return outcomes
-
-        return self._database.write(reject)
+        if lines:
+            added = self._database.insert(rejections)
+            again = ("reference", "type", "regime", "problems", "last_run")
+            connection.execute(
+                added.on_conflict_do_update(
+                    index_elements=["source", "raw_hash"],
+                    set_={name: added.excluded[name] for name in again} | {"resolved_run": None},
+                ),
+                [line for _, line in sorted(lines.items())],
+            )
+            connection.execute(
+                insert(rejected),
+                [{"run": run, "source": source, "raw_hash": hash} for source, hash in lines],
+            )
+        return outcomes
 
     def pending(self, run: str, *, by_type: bool = False) -> Iterator[PendingRecord]:
         """The records that a run owes, in the order in which they are written.
@@ -243,7 +282,7 @@ class Store:
         it. They are read page by page: :meth:`place` may be called in between, and
         memory does not grow.
         """
-        number = self._number(run)
+        number = self.number_of(run)
         types = (ContractType.MARCHE, ContractType.CONCESSION)
         for regime in Regime:
             streams = [self._owed(number, regime, type) for type in types]
@@ -298,7 +337,7 @@ class Store:
         on, and the records are owed as before. After a kill :meth:`recover` finds out what
         is in place.
         """
-        placing = Placing(self._database, self._number(run), regime, buyer, folder, keys)
+        placing = Placing(self._database, self.number_of(run), regime, buyer, folder, keys)
         try:
             commit(placing.announce)
         except BaseException as error:
@@ -329,7 +368,8 @@ class Store:
             for plan in plans
         )
 
-    def _number(self, run: str) -> int:
+    def number_of(self, run: str) -> int:
+        """The number of a run, by which the tables refer to it."""
         if run not in self._numbers:
             with self._database.reading() as connection:
                 number = connection.scalar(select(runs.c.number).where(runs.c.name == run))
@@ -374,9 +414,8 @@ def _instant(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
-_REJECTED = select(rejections.c.source, rejections.c.raw_hash).where(
-    among(rejections.c.raw_hash, "hashes"),
-    rejections.c.last_run == bindparam("run"),
+_REJECTED = select(rejected.c.source, rejected.c.raw_hash).where(
+    rejected.c.run == bindparam("run"), among(rejected.c.raw_hash, "hashes")
 )
 _OWED = (
     select(owed, versions.c.record)

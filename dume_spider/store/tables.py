@@ -225,10 +225,123 @@ contents = Table(
     sqlite_with_rowid=False,
 )
 
+harvests = Table(
+    "harvests",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run", Integer, nullable=False, comment="that serves it, in all its attempts"),
+    Column("asked", Text, nullable=False, comment="what it asks for, JSON"),
+    Column("asked_hash", LargeBinary, nullable=False),
+    Column("open", Boolean, nullable=False, comment="the same command takes it up again"),
+)
+Index(
+    "harvests_open",
+    harvests.c.asked_hash,
+    harvests.c.id,
+    sqlite_where=harvests.c.open,
+    postgresql_where=harvests.c.open,
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("harvest", ForeignKey("harvests.id"), nullable=False),
+    Column("filters", _Name, nullable=False, comment="JSON"),
+    Column("state", _Name, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("answered", _Name, nullable=False, comment="ISO 8601, UTC"),
+    Column("facts", LargeBinary, comment="of its rows, JSON, zlib; null: the harvest is done"),
+    PrimaryKeyConstraint("harvest", "filters"),
+    sqlite_with_rowid=False,
+)
+
+#: The references of open harvests that are asked for one by one.
+found = Table(
+    "found",
+    metadata,
+    Column("harvest", ForeignKey("harvests.id"), nullable=False),
+    Column("reference", _Name, nullable=False),
+    Column("type", _Name, comment="of the search that found it, if it had one"),
+    Column("settled", Boolean, nullable=False, comment="all its rows have left by a door"),
+    PrimaryKeyConstraint("harvest", "reference"),
+    sqlite_with_rowid=False,
+)
+
+#: The rows of open harvests that were taken as the search gave them, and have left.
+settled_rows = Table(
+    "settled_rows",
+    metadata,
+    Column("harvest", ForeignKey("harvests.id"), nullable=False),
+    Column("key", _Name, nullable=False),
+    PrimaryKeyConstraint("harvest", "key"),
+    sqlite_with_rowid=False,
+)
+
+#: What the summary of an open harvest counts and no other table tells.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("harvest", ForeignKey("harvests.id"), nullable=False),
+    Column("kind", _Name, nullable=False),
+    Column("name", _Name, nullable=False),
+    Column("count", Integer, nullable=False),
+    PrimaryKeyConstraint("harvest", "kind", "name"),
+    sqlite_with_rowid=False,
+)
+
+#: Which rows a run has rejected; the rows themselves are in ``rejections``.
+rejected = Table(
+    "rejected",
+    metadata,
+    Column("run", Integer, nullable=False),
+    Column("source", _Name, nullable=False),
+    Column("raw_hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("run", "source", "raw_hash"),
+    sqlite_with_rowid=False,
+)
+
+
+def _add_ledger(connection: Connection) -> None:
+    """Version 2: what a harvest has asked already, so that it can be carried on."""
+    sqlite = connection.dialect.name == "sqlite"
+    types = {
+        "{id}": "INTEGER NOT NULL PRIMARY KEY" if sqlite else "SERIAL PRIMARY KEY",
+        "{name}": "VARCHAR" if sqlite else 'VARCHAR COLLATE "C"',
+        "{bytes}": "BLOB" if sqlite else "BYTEA",
+        "{end}": " WITHOUT ROWID" if sqlite else "",
+    }
+    for statement in _LEDGER_DDL:
+        for name, text_of in types.items():
+            statement = statement.replace(name, text_of)
+        connection.exec_driver_sql(statement)
+
+
+_LEDGER_DDL = (
+    "CREATE TABLE harvests (id {id}, run INTEGER NOT NULL, asked TEXT NOT NULL, "
+    "asked_hash {bytes} NOT NULL, open BOOLEAN NOT NULL)",
+    "CREATE INDEX harvests_open ON harvests (asked_hash, id) WHERE open",
+    "CREATE TABLE windows (harvest INTEGER NOT NULL REFERENCES harvests (id), "
+    "filters {name} NOT NULL, state {name} NOT NULL, rows INTEGER NOT NULL, "
+    "answered {name} NOT NULL, facts {bytes}, PRIMARY KEY (harvest, filters)){end}",
+    "CREATE TABLE found (harvest INTEGER NOT NULL REFERENCES harvests (id), "
+    "reference {name} NOT NULL, type {name}, settled BOOLEAN NOT NULL, "
+    "PRIMARY KEY (harvest, reference)){end}",
+    "CREATE TABLE settled_rows (harvest INTEGER NOT NULL REFERENCES harvests (id), "
+    "key {name} NOT NULL, PRIMARY KEY (harvest, key)){end}",
+    "CREATE TABLE tallies (harvest INTEGER NOT NULL REFERENCES harvests (id), "
+    "kind {name} NOT NULL, name {name} NOT NULL, count INTEGER NOT NULL, "
+    "PRIMARY KEY (harvest, kind, name)){end}",
+    "CREATE TABLE rejected (run INTEGER NOT NULL, source {name} NOT NULL, "
+    "raw_hash {bytes} NOT NULL, PRIMARY KEY (run, source, raw_hash)){end}",
+    # A row that two runs have rejected was known by the last one only.
+    "INSERT INTO rejected (run, source, raw_hash) "
+    "SELECT last_run, source, raw_hash FROM rejections WHERE resolved_run IS NULL",
+)
+
 #: How each version is made from the one before. A new store is made at the last version at
 #: once, so a step may rely on the tables of its own time only: it writes out its DDL.
 #: To change the tables: change their definition above and append one step.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = ()
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_add_ledger,)
 
 
 def current_version() -> int:
