@@ -130,7 +130,7 @@ class Database:
             except (MetError, DBAPIError) as error:
                 if not isinstance(error, MetError) and _state(error) not in _MET:
                     raise
-            time.sleep(random.uniform(0, 0.02 * attempt))
+            time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 (no secret)
         with self._transaction(durable) as connection:
             return work(connection)
 

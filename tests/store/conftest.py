@@ -60,9 +60,21 @@ def postgresql() -> Iterator[str]:
         )
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
-                [programs / "postgres", "-D", data, "-p", str(port), "-k", folder]
-                + ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-                + ["-c", "deadlock_timeout=100ms"],
+                [
+                    programs / "postgres",
+                    "-D",
+                    data,
+                    "-p",
+                    str(port),
+                    "-k",
+                    folder,
+                    "-c",
+                    "listen_addresses=127.0.0.1",
+                    "-c",
+                    "fsync=off",
+                    "-c",
+                    "deadlock_timeout=100ms",
+                ],
                 user=user,
                 cwd=folder,
                 stdout=log,

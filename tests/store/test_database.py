@@ -169,7 +169,9 @@ def test_a_truncated_file(left: float, path: Path) -> None:
     cut = whole[: left if isinstance(left, int) else int(len(whole) * left)]
     path.write_bytes(cut)
     advice = {
-        "file is not a database": "it is damaged or no store: put a copy back, or set DECP_STORE_URL",
+        "file is not a database": (
+            "it is damaged or no store: put a copy back, or set DECP_STORE_URL"
+        ),
         "database disk image is malformed": (
             "it is damaged: put a copy back, or move it away to start anew"
         ),
@@ -332,7 +334,7 @@ def test_the_server_goes_away(store: Store, store_url: str) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name = 'dume_spider'",
     )
-    with pytest.raises(StoreError, match="the store postgresql.*terminat") as error:
+    with pytest.raises(StoreError, match=r"the store postgresql.*terminat") as error:
         store.counts_of("run")
     assert "\n" not in str(error.value)
     assert store.counts_of("run").new == 0
@@ -340,7 +342,7 @@ def test_the_server_goes_away(store: Store, store_url: str) -> None:
 
 def test_a_transaction_is_undone(store_url: str) -> None:
     opened = Database(store_url)
-    with pytest.raises(ZeroDivisionError), opened.writing() as connection:
+    with pytest.raises(ZeroDivisionError), opened.writing() as connection:  # noqa: PT012
         connection.execute(text("UPDATE store SET version = 7"))
         raise ZeroDivisionError
     with opened.reading() as connection:

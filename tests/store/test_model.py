@@ -148,10 +148,9 @@ class Model:
         left = []
         for reference, standing, _ in decided:
             now, alias = before[id(reference)]
-            if now is not None and not alias:
-                if now.says != standing.says:
-                    left.append(now.says)
-                    del holders[left[-1]]
+            if now is not None and not alias and now.says != standing.says:
+                left.append(now.says)
+                del holders[left[-1]]
         for reference, standing, door in decided:
             session = reference.session
             key = standing.says

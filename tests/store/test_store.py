@@ -334,7 +334,7 @@ def test_all_or_none(store: Store, candidate: Make) -> None:
     """A batch that cannot be saved leaves nothing behind."""
     bad = candidate("B", objet="b")
     object.__setattr__(bad, "buyer", None)
-    with pytest.raises(StoreError, match="the store .*(NOT NULL|not-null)"):
+    with pytest.raises(StoreError, match=r"the store .*(NOT NULL|not-null)"):
         store.save("run", [candidate("A"), bad])
     assert store.counts_of("run") == counts()
     assert lines(store, tables.records, "id") == []
