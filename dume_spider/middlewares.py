@@ -8,7 +8,6 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Self
 
 from scrapy.downloadermiddlewares.retry import RetryMiddleware
-from scrapy.exceptions import IgnoreRequest
 from scrapy.utils.asyncio import sleep
 from scrapy.utils.response import response_status_message
 
@@ -28,31 +27,6 @@ LONGEST_RETRY_AFTER = 300.0
 
 #: Seconds between two looks at whether the run is being stopped.
 STEP = 0.5
-
-
-class StaleRequest(IgnoreRequest):
-    """A request of an earlier process: the ledger has it asked anew if it is still needed."""
-
-
-class StaleRequestMiddleware:
-    """Drops what the scheduler has kept of an earlier process (setting ``JOBDIR``).
-
-    What is left to ask is known from the ledger, with or without ``JOBDIR``: asking both
-    would ask twice. Only requests with ``meta["attempt"]`` are looked at.
-    """
-
-    def __init__(self, crawler: Crawler):
-        self.crawler = crawler
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> Self:
-        return cls(crawler)
-
-    def process_request(self, request: Request) -> None:
-        """Raise :class:`StaleRequest` for a request of another process."""
-        attempt = request.meta.get("attempt")
-        if attempt is not None and attempt != self.crawler.spider.run.attempt:
-            raise StaleRequest("asked by an earlier process")
 
 
 class BackoffRetryMiddleware(RetryMiddleware):

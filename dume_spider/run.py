@@ -75,8 +75,6 @@ class Run:
         self.untold: Counter[tuple[str, str]] = Counter()
         #: Failures that got no answer at all: asking again may help.
         self.unanswered = 0
-        #: Distinguishes this process from earlier ones that served the same run.
-        self.attempt = secrets.token_hex(4)
         self._is_open = False
 
     @property

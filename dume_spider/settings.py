@@ -36,7 +36,6 @@ DOWNLOAD_WARNSIZE = 4 * 1024 * 1024  # default 32 MB
 
 # Waits grow from 0.5 s: six tries are some 15 s. A run retries RETRY_CEILING times at most.
 DOWNLOADER_MIDDLEWARES = {
-    "dume_spider.middlewares.StaleRequestMiddleware": 50,
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
     "dume_spider.middlewares.BackoffRetryMiddleware": 550,
 }
@@ -66,6 +65,9 @@ ITEM_PIPELINES = {
     "dume_spider.pipelines.deduplication.DeduplicationPipeline": 400,
     "dume_spider.pipelines.decp_files.DecpFilesPipeline": 500,
 }
+# What is left to ask stands in the ledger, with or without JOBDIR.
+SCHEDULER = "dume_spider.scheduler.MemoryScheduler"
+
 EXTENSIONS = {
     "dume_spider.extensions.run_summary.RunSummary": 500,
     "dume_spider.extensions.keeper.Keeper": 510,

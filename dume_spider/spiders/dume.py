@@ -23,7 +23,6 @@ from dume_spider.exceptions import AnswerError, ArgumentError, RefusedError
 from dume_spider.extensions.keeper import Group, Keeper
 from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.items import DecpItem, Origin, make_item, problems_of
-from dume_spider.middlewares import StaleRequest
 from dume_spider.spiders.base import Argument, BaseSpider, a_date, a_shard, a_text, one_of, today
 from dume_spider.store.ledger import Found, Window
 
@@ -237,7 +236,7 @@ class DumeSpider(BaseSpider):
             callback=callback,
             errback=errback,
             cb_kwargs=cb_kwargs,
-            meta={"kind": kind, "json": True, "attempt": self.run.attempt},
+            meta={"kind": kind, "json": True},
             priority=priority,
             # The spider itself asks nothing twice; a window must never be dropped unseen.
             dont_filter=True,
@@ -265,8 +264,6 @@ class DumeSpider(BaseSpider):
 
     def search_failed(self, failure: Failure) -> Iterator[Any]:
         """Name a window that got no answer, and go on with the others."""
-        if failure.check(StaleRequest):
-            return
         window = SearchQuery.of_filters(failure.request.cb_kwargs["filters"])
         yield from self.window_failed(window, failure.value)
 
@@ -363,8 +360,6 @@ class DumeSpider(BaseSpider):
 
     def detail_failed(self, failure: Failure) -> None:
         """Name a reference whose record got no answer."""
-        if failure.check(StaleRequest):
-            return
         self.reference_failed(failure.request.cb_kwargs["reference"], describe(failure.value))
         self.check_service(failure.value)
 
