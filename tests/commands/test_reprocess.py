@@ -79,6 +79,7 @@ def doors(crawl: Crawl) -> dict[str, int]:
     return {door: count for door, count in crawl.counts.items() if count}
 
 
+@pytest.mark.slow
 def test_rows_of_a_sandbox_stay_as_they_are(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Crawl], reprocess: Callable[..., Crawl]
 ) -> None:
@@ -124,6 +125,7 @@ def test_a_better_field_map_accepts_what_was_rejected(
     assert nothing.output.endswith("scrapy reprocess: the store has no such rows\n")
 
 
+@pytest.mark.slow
 def test_a_row_without_a_known_reference_is_closed_too(
     harvest: Callable[..., Crawl], reprocess: Callable[..., Crawl], tmp_path: Path
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_row_without_a_known_reference_is_closed_too(
     reader.close()
 
 
+@pytest.mark.slow
 def test_a_record_that_changes_is_updated(
     harvest: Callable[..., Crawl], reprocess: Callable[..., Crawl], tmp_path: Path
 ) -> None:
@@ -156,6 +159,7 @@ def test_a_record_that_changes_is_updated(
     assert record["idAccordCadre"] == "2024-AC-9"
 
 
+@pytest.mark.slow
 def test_only_the_current_version_is_processed(
     harvest: Callable[..., Crawl], reprocess: Callable[..., Crawl]
 ) -> None:
@@ -165,6 +169,7 @@ def test_only_the_current_version_is_processed(
     assert doors(reprocess("--all")) == {"rows": 1, "references": 1, "unchanged": 1}
 
 
+@pytest.mark.slow
 def test_rows_of_a_run(harvest: Callable[..., Crawl], reprocess: Callable[..., Crawl]) -> None:
     bad = row(3, montant=0)
     first = harvest(row(0), row(1), bad)

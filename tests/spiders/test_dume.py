@@ -71,6 +71,7 @@ def check_balance(crawl: Any) -> None:
 # The main job.
 
 
+@pytest.mark.slow
 def test_generated_month_ends_in_valid_files_of_both_formats(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any], shared: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_generated_month_ends_in_valid_files_of_both_formats(
     assert contracts.total() == done.counts["written"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "records", "at_least"),
     [("real-marches-publics.info-2019", 4509, 0.9), ("real-aife-2019", 4530, 0.0)],
@@ -157,6 +159,7 @@ def test_a_second_harvest_writes_nothing(
     assert second.summary["files"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detail", ["auto", "never"])
 def test_other_ways_of_detail_give_the_same_files(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path, detail: str

@@ -153,6 +153,7 @@ def undisturbed(
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("detail", "kills", "seed"), [("always", 10, 1), ("auto", 4, 2), ("never", 4, 3)]
 )
@@ -230,6 +231,7 @@ def test_a_disk_that_is_full_and_freed(
     check_same(done, undisturbed())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sign", "jobdir"), [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGKILL, True)]
 )

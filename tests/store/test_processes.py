@@ -280,6 +280,7 @@ store.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc (Linux)")
 def test_memory_does_not_grow(store_url: str) -> None:
     """10,000 records, some 40 MB of JSON, after the first 2,500."""
