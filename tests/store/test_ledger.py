@@ -146,7 +146,8 @@ def test_the_end_of_one_ends_those_that_asked_the_same(take: Callable[..., Harve
 
 def test_the_lock_of_a_killed_process_is_gone(store_url: str, take: Callable[..., Harvest]) -> None:
     code = (
-        "import sys, time; from datetime import *; from dume_spider.store.store import Store\n"
+        "import sys, time; from datetime import UTC, datetime\n"
+        "from dume_spider.store.store import Store\n"
         "from dume_spider.store.ledger import take_up\n"
         f"held = take_up(Store(sys.argv[1]), {ASKED!r}, run='killed', spider='dume',"
         " arguments={}, started=datetime.now(UTC))\n"
