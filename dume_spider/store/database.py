@@ -154,19 +154,31 @@ class Database:
                 f"the store {self.name} cannot be made: {error.strerror}: {error.filename}; "
                 "set DECP_STORE_URL to a place that can be written"
             ) from error
-        with closing(sqlite3.connect(path, PATIENCE)) as connection:
-            # The modes are kept in the file: one that may not be ours is not changed.
-            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                # A version is some 2 kB: of pages of 4 kB, the default, half would be empty.
-                connection.execute("PRAGMA page_size=8192")
-                connection.execute("PRAGMA journal_mode=WAL")
-            page_size = connection.execute("PRAGMA page_size").fetchone()[0]
-            # SQLite itself finds out about whole pages only. (While there is a journal to
-            # write back, after a power cut, the file may end anywhere.)
-            journal = path.with_name(f"{path.name}-wal")
-            journaled = journal.exists() and journal.stat().st_size
-            if path.stat().st_size % page_size and not journaled:
-                raise sqlite3.DatabaseError("database disk image is malformed")
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with closing(sqlite3.connect(path, PATIENCE)) as connection:
+                    self._check_file(connection, path)
+                    return
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait by itself while another process sets the modes.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
+
+    def _check_file(self, connection: sqlite3.Connection, path: Path) -> None:
+        # The modes are kept in the file: one that may not be ours is not changed.
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            # A version is some 2 kB: of pages of 4 kB, the default, half would be empty.
+            connection.execute("PRAGMA page_size=8192")
+            connection.execute("PRAGMA journal_mode=WAL")
+        page_size = connection.execute("PRAGMA page_size").fetchone()[0]
+        # SQLite itself finds out about whole pages only. (While there is a journal to write
+        # back, after a power cut, the file may end anywhere.)
+        journal = path.with_name(f"{path.name}-wal")
+        journaled = journal.exists() and journal.stat().st_size
+        if path.stat().st_size % page_size and not journaled:
+            raise sqlite3.DatabaseError("database disk image is malformed")
 
     def _prepare(self, connection: Connection) -> None:
         if not self.is_sqlite:

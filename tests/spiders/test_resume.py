@@ -185,7 +185,9 @@ def test_kill_9_at_random_moments(
     done = crawl(sandbox.url, arguments)
     watch.check()
     check_same(done, undisturbed(detail=detail))
-    assert done.summary["requests"]["detail"] <= sum(sandbox.references().values())
+    # Four requests at most were on their way at each kill: sent, and perhaps never answered.
+    given = sum(sandbox.references().values())
+    assert done.summary["requests"]["detail"] <= given + 4 * kills
 
 
 def test_kill_9_while_files_are_written(
