@@ -168,6 +168,41 @@ def test_three_harvests(
     assert fourth.summary["files"] == []
 
 
+def test_a_contract_under_another_reference_is_named(
+    start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
+) -> None:
+    """By the State's key: the same number, buyer, titulaire, whole euros and notification."""
+
+    def harvest(*records: dict[str, Any]) -> Any:
+        data = tmp_path / "data.json"
+        data.write_text(json.dumps({"marches": {"marche": records}}), encoding="utf-8")
+        sandbox = start_sandbox("--data", data)
+        done = crawl(sandbox.url, MARCH)
+        sandbox.stop()
+        assert done.status == 0, done.output
+        return done
+
+    one = marche("AIFEDUME-aaaaaaaa", id="2026-1")
+    other = marche("AIFEDUME-bbbbbbbb", id="2026-2")
+    assert harvest(one, other).summary["duplicates"] == []
+    again = one | {"objet": "Corrigé", "montant": 120000.4}
+    third = harvest(
+        one,
+        other | {"dureeMois": 13},
+        again | {"referenceUnique": "AIFEDUME-cccccccc"},
+        again | {"referenceUnique": "AIFEDUME-dddddddd", "montant": 119999},
+    )
+    assert third.counts["written"] == 3
+    assert third.summary["duplicates"] == [
+        {"reference": "AIFEDUME-cccccccc", "same_as": "AIFEDUME-aaaaaaaa"}
+    ]
+    assert third.summary["warnings"]["duplicate"] == 1
+    assert (
+        "Contracts under a further reference: 1, such as AIFEDUME-cccccccc, the same as "
+        "AIFEDUME-aaaaaaaa; the State keeps the one published last"
+    ) in third.output
+
+
 def test_labels_of_earlier_harvests_uncover_a_hidden_row(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
 ) -> None:
