@@ -12,6 +12,7 @@ import re
 import socket
 import struct
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -75,6 +76,23 @@ def udata_portal(folder: Path) -> Iterator[Portal]:
             return start("--database", database, "--set", json.dumps(settings))["url"]
 
         yield Portal("udata", further=further, **first)
+
+
+@contextmanager
+def replica_portal(folder: Path) -> Iterator[Portal]:
+    """The replica, in a child process: ``scrapy sandbox``."""
+    command = [sys.executable, "-m", "scrapy", "sandbox", "--datagouv-port", "0"]
+    with _ready(command, folder / "sandbox.log") as ready:
+        url = ready["datagouv"]
+
+        def further(read_only: bool, max_content_length: int | None) -> str:
+            assert not (read_only and max_content_length), "the replica has one mode at a time"
+            mode = "/read-only" if read_only else f"/max-{max_content_length}"
+            return url.replace("/api/1", f"{mode}/api/1")
+
+        names = ("keys", "organization", "other_organization")
+        known = {name: ready[f"datagouv_{name}"] for name in names}
+        yield Portal("replica", url, further=further, **known)
 
 
 @contextmanager
