@@ -107,7 +107,7 @@ class Publishing:
         line = self.worker.stdout.readline()
         assert line, "the worker has died"
         done = Done(**json.loads(line))
-        if key is not None:
+        if key is not None and key.strip():
             self.keys.add(key.strip())
         self.look_for_keys(done.log + done.printed)
         return done
@@ -135,7 +135,10 @@ def make_file(
     contract: str | None = None,
     contracts: int = 1,
 ) -> Path:
-    """A valid DECP file of 2022, in the place of one of its name; ``contract`` tells contents apart (default: by the number)."""
+    """A valid DECP file of 2022, in the place of one of its name.
+
+    ``contract`` tells contents apart (default: by the number).
+    """
     golden = json.loads((ROOT / "tests" / "decp" / "golden" / "2022.json").read_text("utf-8"))
     record = golden["marches"]["marche"][1]
     # In a folder of its own, where no number is taken.

@@ -333,7 +333,7 @@ class PortalClient:
 
 def _path(*parts: str) -> str:
     # With its slash at the end: without it, each call would be answered by 308.
-    return "".join(f"{quote(part, safe='{}')}/" for part in parts)
+    return "".join(f"{quote(part, safe='{ }')}/" for part in parts)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

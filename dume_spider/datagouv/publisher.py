@@ -106,8 +106,9 @@ async def ensure_dataset(
     shown, created = await _post_once(
         lambda: found[0] if found else None, lambda: client.create_dataset(body), look
     )
-    if not (created and client.plan):
-        shown = await client.dataset(shown["id"])
+    if created and client.plan:
+        return Published("", "created", shown["id"], "", "", "")
+    shown = await client.dataset(shown["id"])
     if created:
         _compare(dataset_differences(body, shown), f"the data set {shown['id']}")
     return _of_dataset(shown, "created" if created else "unchanged")
