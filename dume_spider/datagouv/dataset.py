@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
 
 from dume_spider.decp.filename import FORMATS, Format
@@ -145,9 +146,9 @@ def name_of(title: str) -> str:
 
 def format_of(name: str) -> Format:
     """The format of a file by the end of its name. Raises ``ValueError`` if it is none."""
-    end = name.lower().rpartition(".")[2]
+    end = PurePosixPath(name.lower()).suffix
     for format in FORMATS:
-        if end == format:
+        if end == f".{format}":
             return format
     raise ValueError(f"{name!r} is no DECP file; accepted: {' or '.join(FORMATS)}")
 

@@ -7,6 +7,7 @@ are in the server's language, so that decisions rest on the status alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import NoneType
 from typing import Any, ClassVar, NamedTuple
 
 import orjson
@@ -50,7 +51,10 @@ class PortalError(DumeSpiderError):
         said = "; ".join(
             filter(
                 None,
-                [refusal.message, *(f"{name}: {text}" for name, text in refusal.fields.items())],
+                [
+                    refusal.message,
+                    *(f"{name}: {text}" if name else text for name, text in refusal.fields.items()),
+                ],
             )
         )
         parts = [what]
@@ -214,7 +218,7 @@ def _fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
         for key, inner in value.items():
             yield from _fields(f"{name}.{key}" if name else str(key), inner)
     elif isinstance(value, list):
-        texts = [each for each in value if not isinstance(each, dict | list)]
+        texts = [each for each in value if not isinstance(each, dict | list | NoneType)]
         if texts:
             yield name, ", ".join(_line(str(text)) for text in texts)
         for each in value:

@@ -50,9 +50,17 @@ def posts(asked: list[str]) -> int:
         ([Fault("500", "PUT", RESOURCE), Fault("cut", "PUT", RESOURCE, nth=3)], 3),
         ([Fault("500", "GET", "/me/$"), Fault("cut", "GET", "/me/$", nth=2)], 3),
     ],
-    ids=lambda value: (
-        "-".join(f"{f.what} {f.method}" for f in value) if isinstance(value, list) else ""
-    ),
+    ids=[
+        "first upload lost",
+        "second upload lost",
+        "500",
+        "500, then lost",
+        "replacement lost",
+        "500 to replacement",
+        "reads",
+        "metadata",
+        "key",
+    ],
 )
 def test_passing_faults(
     portal: Portal, publish: Publishing, faults: list[Fault], expected_posts: int
