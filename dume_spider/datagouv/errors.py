@@ -48,15 +48,8 @@ class PortalError(DumeSpiderError):
     def __init__(
         self, what: str, *, status: int = 0, refusal: Refusal = _NOTHING, sentry: str = ""
     ):
-        said = "; ".join(
-            filter(
-                None,
-                [
-                    refusal.message,
-                    *(f"{name}: {text}" if name else text for name, text in refusal.fields.items()),
-                ],
-            )
-        )
+        fields = [f"{name}: {text}" if name else text for name, text in refusal.fields.items()]
+        said = "; ".join(filter(None, [refusal.message, *fields]))
         parts = [what]
         if status:
             parts.append(f": HTTP status {status}")

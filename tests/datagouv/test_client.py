@@ -268,7 +268,7 @@ def test_a_part_that_fails_ends_the_upload(tmp_path: Path, monkeypatch: pytest.M
 
 def test_404() -> None:
     fake = Fake(Answer(404, {}, b'{"error": "Not found", "status": 404}'))
-    with pytest.raises(MissingError, match="HTTP status 404 .Not found.; there is no such thing"):
+    with pytest.raises(MissingError, match=r"HTTP status 404 \(Not found\); there is no such"):
         asyncio.run(fake.client().dataset("x"))
 
 
@@ -302,7 +302,7 @@ def test_addresses(given_url: str, expected: str) -> None:
     ],
 )
 def test_bad_addresses(given_url: str) -> None:
-    with pytest.raises(ArgumentError, match="DATAGOUV_API_URL=.* cannot be used; accepted: https"):
+    with pytest.raises(ArgumentError, match=r"DATAGOUV_API_URL=.* cannot be used; accepted: https"):
         read_url(given_url)
 
 

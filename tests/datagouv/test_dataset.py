@@ -133,7 +133,7 @@ def test_resource_differences(changes: dict[str, Any], expected: list[str]) -> N
         ({"description": BUYER.description.replace("\n", "\r\n")}, []),
         (
             {"tags": ["eau"]},
-            ["tags is ['eau'] instead of ['données-essentielles', 'commande-publi"],
+            ["tags is ['eau'] instead of ['données-essentielles', "],
         ),
         ({"tags": None}, ["tags is None instead of "]),
         ({"extras": None}, [f"extras is None instead of {{'siret': '{SIRET}'}}"]),
