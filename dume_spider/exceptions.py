@@ -30,6 +30,10 @@ class OutputError(DumeSpiderError):
     """A file of the run cannot be written (permissions, a full disk)."""
 
 
+class FileRefusedError(DumeSpiderError):
+    """A file is not published: by its name, its SIRET or its content (its maker's fault)."""
+
+
 class AnswerError(DumeSpiderError):
     """An answer of a service cannot be used; the subclasses say why (the service's fault).
 

@@ -67,6 +67,10 @@ class Run:
         self.failures: list[dict[str, Any]] = []
         self.files: list[dict[str, Any]] = []
         self.duplicates: list[dict[str, Any]] = []
+        #: What was done on data.gouv.fr.
+        self.published: list[dict[str, str]] = []
+        #: The run that published the files of this one, once it has ended.
+        self.publication: Run | None = None
         self.advice: list[str] = []
         self.rejected_rules: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
@@ -194,6 +198,14 @@ class Run:
         return self.proof
 
     @property
+    def exit_status(self) -> int:
+        """The exit status of the command: that of the publication where all else is well."""
+        status = EXIT_STATUS[self.status]
+        if not status and self.publication is not None:
+            return self.publication.exit_status
+        return status
+
+    @property
     def balanced(self) -> bool:
         """Whether all that entered has left through exactly one door."""
         doors = self.written + self.unchanged + self.superseded + self.rejected + self.failed
@@ -225,10 +237,14 @@ class Run:
                 "failed": self.failed,
                 "written": self.written,
             },
-            "requests": {kind: self.requests[kind] for kind in ("search", "detail", "retried")},
+            "requests": {
+                **dict.fromkeys(("search", "detail", "retried"), 0),
+                **self.requests,
+            },
             "unproven": self.unproven,
             "failures": self.failures,
             "files": self.files,
+            "published": self.published,
             "rejected_rules": dict(self.rejected_rules.most_common()),
             "duplicates": self.duplicates,
             "warnings": dict(self.warnings.most_common()),

@@ -71,6 +71,8 @@ SCHEDULER = "dume_spider.scheduler.MemoryScheduler"
 EXTENSIONS = {
     "dume_spider.extensions.run_summary.RunSummary": 500,
     "dume_spider.extensions.keeper.Keeper": 510,
+    # After run_summary: what a run has found is published when its books are closed.
+    "dume_spider.extensions.publication.PublishAfter": 520,
 }
 
 
@@ -89,3 +91,8 @@ DECP_FORMATS = _env("DECP_FORMATS", "json")
 DECP_FILES_URI = _env("DECP_FILES_URI", "data/decp")
 DECP_STORE_URL = _env("DECP_STORE_URL", "sqlite:///data/store.sqlite")
 DECP_RUNS_DIR = _env("DECP_RUNS_DIR", "data/runs")
+# The key stands nowhere here: DATAGOUV_API_KEY is read from the environment when it is needed.
+DATAGOUV_API_URL = _env("DATAGOUV_API_URL", "https://www.data.gouv.fr/api/1")
+DATAGOUV_LICENSE = _env("DATAGOUV_LICENSE", "fr-lo")
+DATAGOUV_FREQUENCY = _env("DATAGOUV_FREQUENCY", "daily")
+PUBLISH_DATASET = _env("PUBLISH_DATASET", "")

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from crawling import ROOT, Crawl, crawl_command, finished
+from portals import UDATA_HINT, UDATA_VENV, Portal, replica_portal, udata_portal
 
 SHARED = ROOT.parent / "shared"
 
@@ -150,3 +151,15 @@ def serve() -> Iterator[Callable[..., str]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(scope="session", params=["replica", pytest.param("udata", marks=pytest.mark.udata)])
+def portal(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Portal]:
+    """A portal with the API of data.gouv.fr: the replica, then a real udata."""
+    if request.param == "udata" and not UDATA_VENV.is_dir():
+        pytest.skip(UDATA_HINT)
+    start = udata_portal if request.param == "udata" else replica_portal
+    with start(tmp_path_factory.mktemp(request.param)) as started:
+        yield started

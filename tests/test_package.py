@@ -68,4 +68,4 @@ def test_the_egg_works_zipped(egg: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.stderr == ""
-    assert done.stdout.split() == ["dume"]
+    assert done.stdout.split() == ["dume", "publish"]

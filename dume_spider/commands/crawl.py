@@ -12,7 +12,6 @@ from scrapy.crawler import Crawler
 from dume_spider.exceptions import DumeSpiderError
 from dume_spider.pipelines.decp_files import OutputSettings
 from dume_spider.pipelines.validation import read_severities
-from dume_spider.run import EXIT_STATUS
 from dume_spider.spiders.base import BaseSpider
 
 
@@ -41,7 +40,7 @@ class Command(CrawlCommand):
             return
         run = getattr(self.crawler.spider, "run", None)
         if run is not None and not self.exitcode:
-            self.exitcode = EXIT_STATUS[run.status]
+            self.exitcode = run.exit_status
 
     def _create_crawler(self, spidercls: type[Spider] | str) -> Crawler:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from itertools import chain, groupby
 from pathlib import Path
@@ -14,7 +14,7 @@ import orjson
 from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
-from dume_spider.decp.filename import FORMATS
+from dume_spider.decp.filename import FORMATS, last_numbers
 from dume_spider.decp.folder import OutputFolder
 from dume_spider.decp.regime import Regime
 from dume_spider.decp.tables import TABLE_FORMATS, TableFiles, flat_rows
@@ -115,6 +115,7 @@ class Command(ScrapyCommand):
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
         from dume_spider.pipelines.decp_files import OutputSettings
+        from dume_spider.spiders.base import today
 
         if opts.structure:
             self.settings.set("DECP_STRUCTURE", opts.structure, priority="cmdline")
@@ -129,7 +130,8 @@ class Command(ScrapyCommand):
                     run=opts.run,
                     by_type=bool(platform),
                 )
-                count, names = export(records, opts.folder, opts.format, platform)
+                taken = last_numbers(reader.published_names(today()), today())
+                count, names = export(records, opts.folder, opts.format, platform, taken)
         except DumeSpiderError as error:
             print(f"scrapy export: {error}", file=sys.stderr)
             self.exitcode = 1
@@ -142,11 +144,17 @@ class Command(ScrapyCommand):
 
 
 def export(
-    records: Iterator[PendingRecord], folder: Path, formats: Sequence[str], platform: str
+    records: Iterator[PendingRecord],
+    folder: Path,
+    formats: Sequence[str],
+    platform: str,
+    taken: Mapping[str, int],
 ) -> tuple[int, list[str]]:
     """Write records, in the order of files; how many, and the names of the files.
 
-    ``platform`` is the SIRET that names all DECP files, or empty for one file per buyer.
+    ``platform`` is the SIRET that names all DECP files, or empty for one file per buyer;
+    ``taken`` the last number of today that each SIRET has published: a file with one of those
+    would take the place of the published one.
     Raises :class:`OutputError`: files that are in place by then stay, each of them whole.
     """
     from dume_spider.spiders.base import today
@@ -163,7 +171,8 @@ def export(
     with TableFiles(out.path, day, flat) as table:
         groups = groupby(chain([first], records), key=lambda r: (r.regime, platform or r.buyer))
         for (regime, siret), group in groups:
-            with out.new_files(siret, day, decp, regime) if decp else nullcontext() as files:
+            after = taken.get(siret, 0)
+            with out.new_files(siret, day, decp, regime, after) if decp else nullcontext() as files:
                 for record in group:
                     count += 1
                     if files is not None:

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
@@ -23,7 +25,11 @@ from dume_spider.sandbox.rows import ServedRow, read_rows
 _EPILOG = (
     "example: scrapy sandbox --dume-port 8100 --records 5000 --seed 1 --from 2026-01-01 "
     "--to 2026-01-31, then in another terminal: scrapy crawl dume -a date_start=2026-01-01 "
-    "-a date_end=2026-01-31 -s DUME_API_URL=http://127.0.0.1:8100/dumes/donneesEssentielles"
+    "-a date_end=2026-01-31 -s DUME_API_URL=http://127.0.0.1:8100/dumes/donneesEssentielles. "
+    "To publish: scrapy sandbox --datagouv-port 8200, then with DATAGOUV_API_KEY set to a key "
+    "that it printed: scrapy crawl publish -a create=true -a organization=ID_THAT_IT_PRINTED "
+    "-a structure=plateforme -a name=Essai -a files='data/decp/*.json' "
+    "-s DATAGOUV_API_URL=http://127.0.0.1:8200/api/1"
 )
 #: Days that are generated when neither ``--from`` nor ``--to`` is given.
 _DAYS = 30
@@ -32,25 +38,30 @@ _DAYS = 30
 class Command(ScrapyCommand):
     """Serve replicas on 127.0.0.1 until SIGTERM or SIGINT.
 
-    Prints one line, ``READY`` and a JSON object, when everything listens: ``dume`` is the
-    service's address, ``stats`` and ``references`` those of the counts, ``dume_rows``,
-    ``dume_references`` and ``dume_days`` say what is served.
+    Prints one line, ``READY`` and a JSON object, when everything listens. ``dume`` is the
+    address of the DUME service, ``stats`` and ``references`` those of its counts;
+    ``dume_rows``, ``dume_references`` and ``dume_days`` say what is served. ``datagouv`` is
+    the address of data.gouv.fr's API, ``datagouv_stats`` and ``datagouv_references`` those
+    of its counts; ``datagouv_keys``, ``datagouv_organization`` and
+    ``datagouv_other_organization`` are what a client needs to know.
     """
 
     requires_project = True
     requires_crawler_process = False
 
     def syntax(self) -> str:
-        return "--dume-port PORT [options]"
+        return "[--dume-port PORT] [--datagouv-port PORT] [options]"
 
     def short_desc(self) -> str:
-        return "Serve a local replica of the DUME service, with real or generated records"
+        return "Serve local replicas of the DUME service and of data.gouv.fr"
 
     def long_desc(self) -> str:
         return (
-            "Serve a replica of the DUME service on 127.0.0.1, until Ctrl-C. It holds the "
+            "Serve replicas on 127.0.0.1, until Ctrl-C. That of the DUME service holds the "
             "records of DECP files, served in the assumed shape of the service's rows, or "
-            "generated ones. Prints one line READY with its address when it listens."
+            "generated ones. That of data.gouv.fr is empty; it has two organizations and keys "
+            "to publish with, is read only below /read-only, and takes bodies of up to N "
+            "bytes below /max-N. Prints one line READY with their addresses when they listen."
         )
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
@@ -62,6 +73,12 @@ class Command(ScrapyCommand):
             type=_number(int, 0, 65535),
             metavar="PORT",
             help="serve the DUME replica on this port; 0 takes a free one",
+        )
+        group.add_argument(
+            "--datagouv-port",
+            type=_number(int, 0, 65535),
+            metavar="PORT",
+            help="serve the data.gouv.fr replica on this port; 0 takes a free one",
         )
         group.add_argument(
             "--data",
@@ -137,8 +154,10 @@ class Command(ScrapyCommand):
         super().process_options(args, opts)
         if args:
             raise UsageError(f"unknown argument: {args[0]} (see --help)", print_help=False)
-        if opts.dume_port is None:
-            raise UsageError("give --dume-port (0 takes a free port)", print_help=False)
+        if opts.dume_port is None and opts.datagouv_port is None:
+            raise UsageError(
+                "give --dume-port or --datagouv-port (0 takes a free port)", print_help=False
+            )
         if opts.records is None:
             opts.records = 0 if opts.data else 1000
         opts.last_day = opts.last_day or max(
@@ -156,34 +175,43 @@ class Command(ScrapyCommand):
         from twisted.internet import reactor
         from twisted.internet.error import CannotListenError
 
+        from dume_spider.sandbox.datagouv import DatagouvReplica
         from dume_spider.sandbox.dume import DumeReplica
-        from dume_spider.sandbox.server import Faults, serve
+        from dume_spider.sandbox.server import Faults, Replica, serve
 
         configure_logging(self.settings)
-        try:
-            replica = DumeReplica(_rows(opts), cap=opts.cap)
+        ready: dict[str, Any] = {}
+
+        def start(name: str, port: int, replica: Replica, counts: str) -> None:
             faults = Faults(opts.seed, opts.faults, opts.down_after)
-            listening = serve(reactor, replica, opts.dume_port, faults, opts.latency)
-        except DumeSpiderError as error:
-            self._fail(str(error))
-            return
-        except CannotListenError as error:
-            self._fail(
-                f"port {opts.dume_port} cannot be listened on: {error.socketError.strerror}; "
-                "choose another --dume-port, or 0 for a free one"
-            )
-            return
-        # What is loaded stays to the end: the collector need not look at it again.
-        gc.freeze()
-        base = f"http://{listening.getHost().host}:{listening.getHost().port}"
-        ready = {
-            "dume": base + replica.path,
-            "stats": f"{base}/_sandbox/stats",
-            "references": f"{base}/_sandbox/references",
-            **{f"dume_{name}": value for name, value in replica.describe().items()},
-        }
-        reactor.callWhenRunning(print, f"READY {json.dumps(ready)}", flush=True)
-        reactor.run()
+            listening = serve(reactor, replica, port, faults, opts.latency)
+            base = f"http://{listening.getHost().host}:{listening.getHost().port}"
+            ready[name] = base + replica.address
+            for what in ("stats", "references"):
+                ready[counts + what] = f"{base}/_sandbox/{what}"
+            ready.update({f"{name}_{key}": value for key, value in replica.describe().items()})
+
+        with TemporaryDirectory(prefix="dume-spider-sandbox-") as folder:
+            try:
+                if opts.dume_port is not None:
+                    replica = DumeReplica(_rows(opts), cap=opts.cap)
+                    start("dume", opts.dume_port, replica, counts="")
+                if opts.datagouv_port is not None:
+                    portal = DatagouvReplica(Path(folder))
+                    start("datagouv", opts.datagouv_port, portal, counts="datagouv_")
+            except DumeSpiderError as error:
+                self._fail(str(error))
+                return
+            except CannotListenError as error:
+                self._fail(
+                    f"port {error.port} cannot be listened on: {error.socketError.strerror}; "
+                    "choose another, or 0 for a free one"
+                )
+                return
+            # What is loaded stays to the end: the collector need not look at it again.
+            gc.freeze()
+            reactor.callWhenRunning(print, f"READY {json.dumps(ready)}", flush=True)
+            reactor.run()
 
     def _fail(self, message: str) -> None:
         print(f"scrapy sandbox: error: {message}", file=sys.stderr)

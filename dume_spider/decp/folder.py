@@ -92,15 +92,15 @@ class OutputFolder:
             raise output_error(self.path, error) from error
 
     def new_files(
-        self, siret: str, day: date, formats: Iterable[Format], regime: Regime
+        self, siret: str, day: date, formats: Iterable[Format], regime: Regime, after: int = 0
     ) -> NewFiles:
         """A set to write, for use in a ``with`` block.
 
         ``siret`` names the files (the buyer's or the platform's), ``day`` is the day of
-        the run. Raises :class:`ValueError` for a SIRET that is not 14 digits, an unknown
-        format or none.
+        the run; ``after`` is the last number that is taken elsewhere (published). Raises
+        :class:`ValueError` for a SIRET that is not 14 digits, an unknown format or none.
         """
-        return NewFiles(self, siret, day, tuple(dict.fromkeys(formats)), regime)
+        return NewFiles(self, siret, day, tuple(dict.fromkeys(formats)), regime, after)
 
     def settle(self, files: Sequence[OutputFile]) -> bool:
         """What became of a set that a killed run had announced (:meth:`NewFiles.commit`).
@@ -161,6 +161,7 @@ class NewFiles:
         day: date,
         formats: Sequence[Format],
         regime: Regime,
+        after: int = 0,
     ):
         if not formats:
             raise ValueError("a set of files has at least one format")
@@ -170,11 +171,13 @@ class NewFiles:
         self._records = 0
         self._parts: list[Part] = []
         self._number = 0
+        self._after = after
 
     def __enter__(self) -> Self:
         try:
             first = self._names[0]
-            self._number = self._folder.last_number(first.siret, first.day) + 1
+            last = self._folder.last_number(first.siret, first.day)
+            self._number = max(last, self._after) + 1
             for _ in self._names:
                 self._parts.append(Part(self._folder.path))
         except OSError as error:

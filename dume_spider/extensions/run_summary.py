@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -178,6 +179,33 @@ def log_outcome(run: Run) -> None:
     """Say in the last lines of the log how the run ended and what to do next."""
     for advice in run.advice:
         logger.warning("%s", advice)
+    if run.spider == "publish":
+        _log_publication(run)
+    else:
+        _log_harvest(run)
+
+
+def _log_publication(run: Run) -> None:
+    done = Counter(
+        f"{'' if each['resource'] else 'data set '}{each['action']}" for each in run.published
+    )
+    said = [f"{count} {action}" for action, count in done.most_common()]
+    logger.info("Published: %s", ", ".join([*said, f"{run.failed} failed"]))
+    if run.status == "failed":
+        # Each error has had its line.
+        logger.error("Run %s failed: see %s", run.id, run.folder / "summary.json")
+    elif run.status == "incomplete":
+        logger.warning(
+            "Run %s is incomplete (%s): the same command does what is missing; see %s",
+            run.id,
+            run.finish_reason,
+            run.folder / "summary.json",
+        )
+    else:
+        logger.info("Run %s is %s: %s", run.id, run.status, run.folder / "summary.json")
+
+
+def _log_harvest(run: Run) -> None:
     if run.unknown_keys:
         shown = [f"{path} ({rows})" for path, rows in run.unknown_keys.most_common(10)]
         logger.warning(

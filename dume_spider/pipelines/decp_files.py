@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
@@ -13,11 +13,14 @@ from urllib.parse import unquote, urlsplit
 from scrapy import signals
 from stdnum.fr import siret
 
-from dume_spider.decp.filename import FORMATS, Format
+from dume_spider.datagouv.dataset import STRUCTURES
+from dume_spider.decp.filename import FORMATS, Format, last_numbers
 from dume_spider.decp.folder import OutputFolder
 from dume_spider.decp.regime import Regime
 from dume_spider.exceptions import ArgumentError, DumeSpiderError, OutputError
+from dume_spider.extensions.publication import PublishAfter
 from dume_spider.extensions.run_summary import RunSummary, stop
+from dume_spider.store.publications import published_names
 from dume_spider.store.store import PendingRecord, RecordKeys
 
 if TYPE_CHECKING:
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
 logger = logging.getLogger(__name__)
-
-STRUCTURES = ("acheteur", "plateforme")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class DecpFilesPipeline:
         self.crawler = crawler
         self.settings = OutputSettings.read(crawler.settings)
         self.folder = OutputFolder(self.settings.folder.absolute())
+        self._last_published: Mapping[str, int] | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -131,7 +133,8 @@ class DecpFilesPipeline:
         """Write one set of files; ``False`` if its records are not this run's any more."""
         keys = RecordKeys()
         run = books.run
-        with self.folder.new_files(name, run.day, self.settings.formats, regime) as out:
+        after = self._published(books).get(name, 0)
+        with self.folder.new_files(name, run.day, self.settings.formats, regime, after) as out:
             for record in records:
                 out.add(record.type, record.record)
                 keys.add(record)
@@ -143,3 +146,12 @@ class DecpFilesPipeline:
                 keys=keys,
                 commit=out.commit,
             )
+
+    def _published(self, books: RunSummary) -> Mapping[str, int]:
+        """The last number of the day that each SIRET has among published files."""
+        if self._last_published is None:
+            publish_after = self.crawler.get_extension(PublishAfter)
+            taken = publish_after.taken if publish_after else []
+            names = chain(taken, published_names(books.store.database, books.run.day))
+            self._last_published = last_numbers(names, books.run.day)
+        return self._last_published

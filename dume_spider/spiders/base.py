@@ -48,6 +48,8 @@ class BaseSpider(scrapy.Spider):
     """
 
     arguments: ClassVar[Mapping[str, Argument]] = {}
+    #: Whether its runs write DECP files that may be published when they have ended.
+    writes_files: ClassVar[bool] = False
 
     values: dict[str, Any]
     run: Run

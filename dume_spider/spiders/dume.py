@@ -90,6 +90,7 @@ class DumeSpider(BaseSpider):
     """
 
     name = "dume"
+    writes_files = True
     arguments: ClassVar[Mapping[str, Argument]] = {
         "reference": Argument(a_text, "one reference of the service (`referenceUnique`)"),
         "reference_unique": Argument(a_text, "another name of `reference`"),

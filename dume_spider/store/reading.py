@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from dume_spider.exceptions import StoreError
 from dume_spider.store.database import Database
 from dume_spider.store.doors import plain
 from dume_spider.store.placing import PendingRecord
+from dume_spider.store.publications import published_names
 from dume_spider.store.tables import records, rejections, runs, versions
 
 #: Records or rows read at once.
@@ -58,6 +60,10 @@ class StoreReader:
     def check_run(self, run: str) -> None:
         """Raise :class:`StoreError` unless there is a run of this name."""
         self._number(run)
+
+    def published_names(self, day: date) -> list[str]:
+        """The names of the files of a day that were published."""
+        return published_names(self._database, day)
 
     def records(
         self,

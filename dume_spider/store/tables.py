@@ -10,7 +10,7 @@ Texts that order or select are compared byte by byte on every engine (collation 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import (
     BigInteger,
@@ -321,17 +321,68 @@ rejected = Table(
     sqlite_with_rowid=False,
 )
 
+#: What was published, and never less than that: one line each time that a resource got a file.
+publications = Table(
+    "publications",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("run", Integer, nullable=False, comment="that published it"),
+    Column("published", _Name, nullable=False, comment="ISO 8601, UTC"),
+    Column("name", _Name, nullable=False, comment="of the file"),
+    Column("sha1", _Name, nullable=False, comment="empty: a link to a file elsewhere"),
+    Column("bytes", BigInteger, nullable=False),
+    Column("portal", _Name, nullable=False, comment="the address of its API"),
+    Column("dataset", _Name, nullable=False),
+    Column("resource", _Name, nullable=False),
+    Column("url", _Name, nullable=False, comment="of the file on the portal"),
+    Index("publications_name", "name"),
+)
+
+#: The data sets that the files of a run are to be published in.
+destinations = Table(
+    "destinations",
+    metadata,
+    Column("run", Integer, nullable=False),
+    Column("portal", _Name, nullable=False),
+    Column("dataset", _Name, nullable=False),
+    PrimaryKeyConstraint("run", "portal", "dataset"),
+    sqlite_with_rowid=False,
+)
+
 
 def _add_ledger(connection: Connection) -> None:
     """Version 2: what a harvest has asked already, so that it can be carried on."""
+    _run_ddl(connection, _LEDGER_DDL)
+
+
+def _add_contracts(connection: Connection) -> None:
+    """Version 3: which references are one contract. Those stored before are told when they
+    change."""
+    _run_ddl(
+        connection,
+        (
+            "ALTER TABLE records ADD COLUMN contract {bytes}",
+            "CREATE INDEX records_contract ON records (contract) WHERE contract IS NOT NULL",
+        ),
+    )
+
+
+def _add_publications(connection: Connection) -> None:
+    """Version 4: what was published on a portal, and what is to be."""
+    _run_ddl(connection, _PUBLICATIONS_DDL)
+
+
+def _run_ddl(connection: Connection, statements: Sequence[str]) -> None:
+    """Run statements with the types of the engine in the place of their names in braces."""
     sqlite = connection.dialect.name == "sqlite"
     types = {
         "{id}": "INTEGER NOT NULL PRIMARY KEY" if sqlite else "SERIAL PRIMARY KEY",
+        "{number}": "INTEGER NOT NULL PRIMARY KEY" if sqlite else "BIGSERIAL PRIMARY KEY",
         "{name}": "VARCHAR" if sqlite else 'VARCHAR COLLATE "C"',
         "{bytes}": "BLOB" if sqlite else "BYTEA",
         "{end}": " WITHOUT ROWID" if sqlite else "",
     }
-    for statement in _LEDGER_DDL:
+    for statement in statements:
         for name, text_of in types.items():
             statement = statement.replace(name, text_of)
         connection.exec_driver_sql(statement)
@@ -359,21 +410,23 @@ _LEDGER_DDL = (
     "SELECT last_run, source, raw_hash FROM rejections WHERE resolved_run IS NULL",
 )
 
-
-def _add_contracts(connection: Connection) -> None:
-    """Version 3: which references are one contract. Those stored before are told when they
-    change."""
-    kind = "BLOB" if connection.dialect.name == "sqlite" else "BYTEA"
-    connection.exec_driver_sql(f"ALTER TABLE records ADD COLUMN contract {kind}")
-    connection.exec_driver_sql(
-        "CREATE INDEX records_contract ON records (contract) WHERE contract IS NOT NULL"
-    )
-
+_PUBLICATIONS_DDL = (
+    "CREATE TABLE publications (id {number}, run INTEGER NOT NULL, published {name} NOT NULL, "
+    "name {name} NOT NULL, sha1 {name} NOT NULL, bytes BIGINT NOT NULL, portal {name} NOT NULL, "
+    "dataset {name} NOT NULL, resource {name} NOT NULL, url {name} NOT NULL)",
+    "CREATE INDEX publications_name ON publications (name)",
+    "CREATE TABLE destinations (run INTEGER NOT NULL, portal {name} NOT NULL, "
+    "dataset {name} NOT NULL, PRIMARY KEY (run, portal, dataset)){end}",
+)
 
 #: How each version is made from the one before. A new store is made at the last version at
 #: once, so a step may rely on the tables of its own time only: it writes out its DDL.
 #: To change the tables: change their definition above and append one step.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_add_ledger, _add_contracts)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _add_ledger,
+    _add_contracts,
+    _add_publications,
+)
 
 
 def current_version() -> int:

@@ -1,0 +1,1 @@
+"""data.gouv.fr: how DECP files are to appear on it, and its API (udata). No Scrapy here."""

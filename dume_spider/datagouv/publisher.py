@@ -1,0 +1,392 @@
+"""Publishing on data.gouv.fr so that it can be repeated at any time: look, then decide.
+
+Nothing of the API is idempotent. So each step looks at what is there and does what is
+lacking, and after a POST that failed or got no answer it looks again before it goes on: an
+upload that was stored all the same is found by its title and sha1, and no duplicate is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from dume_spider.datagouv.client import FileToSend, PortalClient
+from dume_spider.datagouv.dataset import (
+    DecpDataset,
+    dataset_differences,
+    resource_differences,
+    resource_metadata,
+    with_tags,
+)
+from dume_spider.datagouv.errors import (
+    DeletedError,
+    MismatchError,
+    MissingError,
+    NoAnswerError,
+    NotAllowedError,
+    PortalFailureError,
+)
+from dume_spider.decp.filename import DecpFilename, Format
+from dume_spider.exceptions import ArgumentError
+
+#: What was done: ``uploaded`` and ``linked`` (a remote one) are new; ``replaced`` has another
+#: content, ``described`` other metadata; ``unchanged`` was there as it should be.
+Action = Literal[
+    "created", "uploaded", "linked", "replaced", "described", "unchanged", "deleted", "restored"
+]
+
+#: Seconds before each further try of a POST. The portal answers 500 to a file name that it
+#: has stored within the same second, so none is shorter.
+WAITS = (1.5, 5.0, 15.0)
+
+#: A POST that failed so may have been done.
+_UNSURE = (NoAnswerError, PortalFailureError)
+
+
+class Published(NamedTuple):
+    """What was done, to which file; to a data set: then ``file`` and ``resource`` are empty."""
+
+    file: str
+    action: Action
+    dataset: str
+    resource: str
+    sha1: str
+    url: str
+
+
+def to_send(path: Path, name: DecpFilename) -> FileToSend:
+    """A file as it is sent, read once for its sha1. Raises ``OSError``."""
+    with path.open("rb") as file:
+        sha1 = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False))
+        return FileToSend(str(name), path, file.tell(), sha1.hexdigest())
+
+
+async def find_datasets(
+    client: PortalClient, organization: str, wanted: DecpDataset
+) -> list[dict[str, Any]]:
+    """The data sets of an organization that are the one wanted: by title and extras.
+
+    Deleted ones, which a member's key sees too, are not among them.
+    """
+    return [
+        found
+        for found in await client.datasets(organization)
+        if not found["deleted"]
+        and found["title"] == wanted.title
+        and wanted.extras.items() <= (found["extras"] or {}).items()
+    ]
+
+
+async def ensure_dataset(
+    client: PortalClient, organization: str, wanted: DecpDataset, *, private: bool = False
+) -> Published:
+    """The data set wanted, made if the organization has none.
+
+    Raises :class:`.errors.MismatchError` when what was made differs from the guide, and
+    :class:`ArgumentError` when there are several, or the portal lacks the licence.
+    """
+    body = {**wanted.metadata(), "organization": organization, "private": private}
+    found: list[dict[str, Any]] = []
+
+    async def look() -> None:
+        found[:] = await find_datasets(client, organization, wanted)
+
+    await look()
+    if len(found) > 1:
+        ids = ", ".join(each["id"] for each in found)
+        raise ArgumentError(
+            f"the organization has {len(found)} data sets {wanted.title!r}: {ids}; say which "
+            "one with -a dataset=… in place of create=true"
+        )
+    if not found:
+        await _check_license(client, wanted.license)
+    shown, created = await _post_once(
+        lambda: found[0] if found else None, lambda: client.create_dataset(body), look
+    )
+    if created and client.plan:
+        return Published("", "created", shown["id"], "", "", "")
+    shown = await client.dataset(shown["id"])
+    if created:
+        _compare(dataset_differences(body, shown), f"the data set {shown['id']}")
+    return _of_dataset(shown, "created" if created else "unchanged")
+
+
+async def _post_once(
+    find: Callable[[], dict[str, Any] | None],
+    post: Callable[[], Awaitable[dict[str, Any]]],
+    look: Callable[[], Awaitable[None]],
+) -> tuple[dict[str, Any], bool]:
+    """What ``find`` gives, else what ``post`` makes; and whether anything was posted.
+
+    After a POST that may have been done all the same, ``look`` asks the portal what is
+    there, and ``find`` decides: never is one sent again blindly.
+    """
+    posted = False
+    for wait in (*WAITS, None):
+        if (there := find()) is not None:
+            return there, posted
+        posted = True
+        try:
+            return await post(), posted
+        except _UNSURE:
+            if wait is None:
+                raise
+            await asyncio.sleep(wait)
+            await look()
+    raise AssertionError  # the last try returns or raises
+
+
+async def update_dataset(
+    client: PortalClient,
+    shown: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    *,
+    private: bool | None = None,
+) -> Published:
+    """Send the metadata ``wanted`` of a data set again; what they do not name stays.
+
+    ``shown`` is the data set as it is; ``private``: ``None`` leaves that as it is.
+    """
+    if "license" in wanted:
+        await _check_license(client, wanted["license"])
+    fields = kept(shown) | dict(wanted)
+    fields["tags"] = with_tags(shown["tags"] or ())
+    # A PUT of extras takes the place of all.
+    fields["extras"] = {**(shown["extras"] or {}), **wanted.get("extras", {})}
+    if private is not None:
+        fields["private"] = private
+    await client.update_dataset(shown["id"], fields)
+    if not client.plan:
+        shown = await client.dataset(shown["id"])
+        _compare(dataset_differences(fields, shown), f"the data set {shown['id']}")
+    return _of_dataset(shown, "described")
+
+
+async def restore_dataset(client: PortalClient, shown: Mapping[str, Any]) -> Published:
+    """Bring a deleted data set back, as it was."""
+    if not shown["deleted"]:
+        return _of_dataset(shown, "unchanged")
+    fields = kept(shown)
+    await client.update_dataset(shown["id"], {"deleted": None, **fields})
+    if not client.plan:
+        shown = await client.dataset(shown["id"])
+        wrong = dataset_differences({"deleted": None, **fields}, shown)
+        _compare(wrong, f"the data set {shown['id']}")
+    return _of_dataset(shown, "restored")
+
+
+async def delete_dataset(client: PortalClient, shown: Mapping[str, Any]) -> Published:
+    """Delete a data set; one that is deleted already stays so."""
+    if shown["deleted"]:
+        return _of_dataset(shown, "unchanged")
+    # Gone: an earlier try of the same request did it, whose answer was lost.
+    await _gone(client.delete_dataset(shown["id"]))
+    return _of_dataset(shown, "deleted")
+
+
+def kept(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a data set that a PUT would change by not naming them."""
+    return {
+        "tags": shown["tags"] or [],
+        "temporal_coverage": shown["temporal_coverage"],
+        "private": bool(shown["private"]),
+    }
+
+
+class Publisher:
+    """Publishes files in one data set: ``shown``, as the portal shows it.
+
+    ``note`` is told what a person should know besides. Raises, also when it is made,
+    :class:`.errors.DeletedError` for a deleted data set, which would take uploads, and
+    :class:`.errors.NotAllowedError` when the owner of the key may not change it.
+    """
+
+    def __init__(self, client: PortalClient, shown: Mapping[str, Any], note: Callable[[str], None]):
+        self.client = client
+        self.id: str = shown["id"]
+        self._note = note
+        what = f"the data set {self.id} ({shown['title']})"
+        if shown.get("deleted"):
+            raise DeletedError(f"{what} cannot be written to")
+        rights = shown.get("permissions") or {}
+        if client.key and rights.get("edit_resources", rights.get("edit")) is False:
+            raise NotAllowedError(f"{what} cannot be written to")
+        #: The resources of the data set, as last seen.
+        self.resources: list[dict[str, Any]] = list(shown.get("resources") or ())
+        self.siret: str | None = (shown.get("extras") or {}).get("siret")
+
+    def names(self) -> list[DecpFilename]:
+        """The names of the DECP files that the data set has."""
+        return list(_names(each["title"] for each in self.resources))
+
+    async def publish(self, file: FileToSend, format: Format) -> Published:
+        """Make the data set have this file, once: see :data:`Action` for what may be done."""
+        action: Action = "replaced" if self._find(file) else "uploaded"
+        return await self._put(file, format, action, lambda: self._find(file))
+
+    async def replace(self, file: FileToSend, format: Format, resource: str) -> Published:
+        """Put a file in the place of that of a resource, whatever its name."""
+        if self._get(resource)["filetype"] != "file":
+            raise ArgumentError(
+                f"the resource {resource} is a link to a file elsewhere: it has no file to replace"
+            )
+        return await self._put(file, format, "replaced", lambda: self._get(resource))
+
+    async def link(self, title: str, url: str, format: Format) -> Published:
+        """Make the data set have a remote resource: a file that is hosted at ``url``."""
+        wanted = {**resource_metadata(title, format), "url": url, "filetype": "remote"}
+        there, posted = await _post_once(
+            lambda: next((each for each in self.resources if each["url"] == url), None),
+            lambda: self.client.add_remote(self.id, wanted),
+            self._look,
+        )
+        return await self._describe(there, wanted, "linked" if posted else "unchanged")
+
+    async def describe(self, there: Mapping[str, Any], format: Format) -> Published:
+        """Send the metadata of a resource again, whether they differ or not: of a link, that
+        says that the file behind it has changed. The title of an upload is lower-case: one
+        that is a DECP name becomes that."""
+        title = there["title"]
+        for name in _names([title]):
+            title = str(name)
+        wanted = resource_metadata(title, format)
+        await self.client.update_resource(self.id, there["id"], wanted)
+        if self.client.plan:
+            return self._published(there, title, "described")
+        return await self._describe(await self._read(there["id"]), wanted, "described")
+
+    async def delete(self, resource: str) -> Published:
+        """Delete a resource; one that is not there is taken for deleted."""
+        there = next((each for each in self.resources if each["id"] == resource), None)
+        if there is None:
+            self._note(f"the data set {self.id} has no resource {resource}: nothing to delete")
+            return Published("", "unchanged", self.id, resource, "", "")
+        await _gone(self.client.delete_resource(self.id, resource))
+        return self._published(there, there["title"], "deleted")
+
+    async def _put(
+        self,
+        file: FileToSend,
+        format: Format,
+        action: Action,
+        find: Callable[[], dict[str, Any] | None],
+    ) -> Published:
+        """Upload a file in the place of what ``find`` gives, unless that has its content."""
+
+        def same() -> dict[str, Any] | None:
+            there = find()
+            return there if there and _sha1(there) == file.sha1 else None
+
+        async def send() -> dict[str, Any]:
+            there = find()
+            shown = await self.client.upload(self.id, file, there["id"] if there else None)
+            self.resources = [each for each in self.resources if each["id"] != shown["id"]]
+            self.resources.append(shown)
+            return shown
+
+        there, posted = await _post_once(same, send, self._look)
+        return await self._describe(there, _wanted(file, format), action if posted else "unchanged")
+
+    async def _look(self) -> None:
+        self.resources = list((await self.client.dataset(self.id))["resources"])
+
+    def _find(self, file: FileToSend) -> dict[str, Any] | None:
+        """The resource of a file: by its title, in any case, since uploads lower it."""
+        same = [
+            each
+            for each in self.resources
+            if (each["title"] or "").lower() == file.name.lower() and each["filetype"] == "file"
+        ]
+        same.sort(key=lambda each: _sha1(each) != file.sha1)
+        if len(same) > 1:
+            ids = ", ".join(each["id"] for each in same[1:])
+            self._note(
+                f"the data set {self.id} has {file.name} {len(same)} times; {same[0]['id']} is "
+                f"used, remove the others (-a action=delete-resource): {ids}"
+            )
+        return same[0] if same else None
+
+    def _get(self, resource: str) -> dict[str, Any]:
+        for each in self.resources:
+            if each["id"] == resource:
+                return each
+        raise MissingError(f"the data set {self.id} has no resource {resource}")
+
+    async def _describe(
+        self, there: Mapping[str, Any], wanted: Mapping[str, Any], action: Action
+    ) -> Published:
+        """Set the metadata where they differ, read everything back and compare."""
+        settable = {
+            name: value
+            for name, value in wanted.items()
+            if name not in ("checksum", "filesize", "filetype")
+        }
+        changes = resource_differences(settable, there)
+        if changes:
+            await self.client.update_resource(self.id, there["id"], settable)
+            if action == "unchanged":
+                action = "described"
+        if action != "unchanged" and not self.client.plan:
+            there = await self._read(there["id"])
+            wrong = resource_differences(wanted, there)
+            _compare(wrong, f"{wanted['title']}, the resource {there['id']}")
+        return self._published(there, wanted["title"], action)
+
+    async def _read(self, resource: str) -> dict[str, Any]:
+        shown = await self.client.resource(self.id, resource)
+        self.resources = [shown if each["id"] == resource else each for each in self.resources]
+        return shown
+
+    def _published(self, there: Mapping[str, Any], title: str, action: Action) -> Published:
+        sha1, url = _sha1(there) or "", there.get("url") or ""
+        return Published(title, action, self.id, there["id"], sha1, url)
+
+
+def _wanted(file: FileToSend, format: Format) -> dict[str, Any]:
+    return {
+        **resource_metadata(file.name, format),
+        "filetype": "file",
+        "filesize": file.bytes,
+        "checksum": {"type": "sha1", "value": file.sha1},
+    }
+
+
+def _sha1(resource: Mapping[str, Any]) -> str | None:
+    checksum = resource.get("checksum") or {}
+    return checksum.get("value") if checksum.get("type") == "sha1" else None
+
+
+def _names(titles: Iterable[str | None]) -> Iterable[DecpFilename]:
+    for title in titles:
+        try:
+            yield DecpFilename.parse(title or "")
+        except ValueError:
+            continue
+
+
+def _of_dataset(shown: Mapping[str, Any], action: Action) -> Published:
+    return Published("", action, shown["id"], "", "", "")
+
+
+def _compare(wrong: list[str], what: str) -> None:
+    if wrong:
+        raise MismatchError(f"{what} is not as it was sent: {'; '.join(wrong)}")
+
+
+async def _check_license(client: PortalClient, license: str) -> None:
+    known = await client.licenses()
+    if license not in known:
+        raise ArgumentError(
+            f"DATAGOUV_LICENSE={license!r}: the portal has no such licence and would drop it "
+            f"silently; it has: {', '.join(known)}"
+        )
+
+
+async def _gone(deleting: Awaitable[None]) -> None:
+    try:
+        await deleting
+    except (MissingError, DeletedError):
+        return

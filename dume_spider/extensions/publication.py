@@ -1,0 +1,143 @@
+"""Publishes the files of a harvest, when and only when it ended well."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from scrapy import signals
+from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
+from scrapy.settings import Settings
+
+from dume_spider.datagouv.client import read_url
+from dume_spider.datagouv.errors import PortalError
+from dume_spider.datagouv.publisher import Publisher
+from dume_spider.exceptions import ArgumentError, DumeSpiderError
+from dume_spider.extensions.run_summary import RunSummary, stop
+from dume_spider.spiders.publish import PublishSpider, an_id, check_settings, client_of
+from dume_spider.store.publications import TRUSTED, Publications
+
+if TYPE_CHECKING:
+    from scrapy.settings import BaseSettings
+
+    from dume_spider.run import Run
+
+logger = logging.getLogger(__name__)
+
+#: What the run that publishes does not share with the one whose files it publishes: its feeds
+#: and its folder of requests, and the components of the platform it runs on (Zyte's speak of
+#: one run per job).
+_OF_ITS_OWN = {
+    "FEEDS": {},
+    "JOBDIR": None,
+    "EXTENSIONS_BASE": {},
+    "EXTENSIONS": {"dume_spider.extensions.run_summary.RunSummary": 500},
+    "STATS_CLASS": "scrapy.statscollectors.MemoryStatsCollector",
+    "PUBLISH_DATASET": "",
+}
+
+
+class OwedSpider(PublishSpider):
+    """Publishes what the store knows to be owed to the data set ``dataset``."""
+
+    @classmethod
+    def check_arguments(cls, values: dict[str, object]) -> None:
+        values["action"] = "upload"
+
+    def files(self) -> Sequence[Path]:
+        """The files that are owed."""
+        return self.publications.owed(self.values["dataset"])
+
+
+class PublishAfter:
+    """Setting ``PUBLISH_DATASET``: publishes the files of a run that ended ``complete`` or
+    ``probable`` in the data set of this id.
+
+    Before the first request it looks whether that can be done: a refused key ends the run
+    then, not after hours; a portal that gives no answer does not. The publication itself is a
+    run of its own, of the publish spider, in the same process, begun when the books of the
+    first are closed: so it is the same under ``scrapy crawl``, Scrapyd and Zyte. Runs of the
+    same harvest that ended less well, or were killed before their files were published, are
+    made good by the next one that ends well.
+    """
+
+    def __init__(self, crawler: Crawler, dataset: str):
+        self.crawler = crawler
+        self.dataset = dataset
+        #: The names of the DECP files that the data set has, as far as it could be asked.
+        self.taken: list[str] = []
+        self._publications: Publications | None = None
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        dataset = crawler.settings["PUBLISH_DATASET"]
+        if not dataset or not getattr(crawler.spidercls, "writes_files", False):
+            raise NotConfigured
+        extension = cls(crawler, dataset)
+        crawler.signals.connect(extension.spider_opened, signal=signals.spider_opened)
+        return extension
+
+    @property
+    def _books(self) -> RunSummary:
+        return self.crawler.get_extension(RunSummary)
+
+    async def spider_opened(self) -> None:
+        """Look whether files can be published, and note that those of this run are to be."""
+        # Connected only now, after run_summary, which closes the books first.
+        self.crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
+        if not self._books.is_open:
+            return
+        run = self.crawler.spider.run
+        try:
+            await self._look(self.crawler.settings)
+            publications = Publications(
+                self._books.store, read_url(self.crawler.settings["DATAGOUV_API_URL"])
+            )
+            publications.intend(run.id, self.dataset)
+            self._publications = publications
+        except DumeSpiderError as error:
+            stop(run, error)
+
+    async def _look(self, settings: BaseSettings) -> None:
+        check_settings(settings)
+        try:
+            an_id(self.dataset)
+        except ValueError as error:
+            raise ArgumentError(f"PUBLISH_DATASET={self.dataset!r}: {error}") from error
+        client = client_of(self.crawler)
+        try:
+            await client.me()
+            publisher = Publisher(client, await client.dataset(self.dataset), logger.warning)
+        except PortalError as error:
+            if not error.is_passing:
+                raise
+            logger.warning("Publishing is tried again at the end: %s", error)
+        else:
+            self.taken = [str(name) for name in publisher.names()]
+
+    async def spider_closed(self) -> None:
+        """Publish what is owed, if this run ended well."""
+        run = self.crawler.spider.run
+        if self._publications is None or run.status not in TRUSTED:
+            return
+        try:
+            try:
+                owed = self._publications.owed(self.dataset)
+            finally:
+                self._books.store.close()
+            if owed:
+                run.publication = await self._publish()
+        except DumeSpiderError as error:
+            logger.error("%s", error)
+            run.fail(str(error))
+
+    async def _publish(self) -> Run:
+        settings = Settings()
+        settings.update(self.crawler.settings)
+        settings.setdict(_OF_ITS_OWN, priority="cmdline")
+        crawler = Crawler(OwedSpider, settings)
+        await crawler.crawl_async(dataset=self.dataset)
+        return crawler.spider.run

@@ -1,0 +1,234 @@
+"""``PUBLISH_DATASET``: harvests that are followed by a publication, as whole processes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from crawling import Crawl
+from portals import Fault, Portal, faulty
+from publishing import SIRET, api, make_file, new_dataset, resources
+
+from dume_spider.spiders.base import today
+
+DAYS = {"date_start": "2026-03-01", "date_end": "2026-03-02"}
+
+
+def row(reference: str, **changes: Any) -> dict[str, Any]:
+    """A row of the service: a marché of the 2022 regime."""
+    golden = Path(__file__).parents[1] / "decp" / "golden" / "2022.json"
+    record = json.loads(golden.read_text(encoding="utf-8"))["marches"]["marche"][1]
+    stated = {
+        "referenceUnique": reference,
+        "id": reference,
+        "acheteur": {"id": SIRET},
+        "dateNotification": "2026-02-20",
+        "datePublicationDonnees": "2026-03-02",
+    }
+    return record | stated | changes
+
+
+@dataclass
+class Harvest:
+    """``scrapy crawl dume -s PUBLISH_DATASET=…`` with a key in the environment."""
+
+    crawl: Callable[..., Crawl]
+    start_sandbox: Callable[..., Any]
+    folder: Path
+    port: int = 0
+
+    def __call__(
+        self,
+        portal: Portal,
+        dataset: str,
+        *rows: dict[str, Any],
+        role: str = "owner",
+        settings: dict[str, str] | None = None,
+        sandbox: tuple[object, ...] = (),
+    ) -> Crawl:
+        records = self.folder / "records.json"
+        content = {"marches": {"marche": rows}}
+        records.write_text(json.dumps(content), encoding="utf-8")
+        # Always on the same port: another address is another service to the store.
+        replica = self.start_sandbox("--dume-port", self.port, "--data", records, *sandbox)
+        self.port = urlsplit(replica.url).port
+        try:
+            given = {
+                "PUBLISH_DATASET": dataset,
+                "DATAGOUV_API_URL": portal.url,
+                "LOG_LEVEL": "DEBUG",
+            }
+            done = self.crawl(
+                replica.url,
+                DAYS,
+                given | (settings or {}),
+                env={"DATAGOUV_API_KEY": portal.keys[role]},
+            )
+            self.searches = replica.stats()["requests"].get("search", 0)
+        finally:
+            replica.stop()
+        assert portal.keys[role] not in done.output
+        for path in self.folder.rglob("*"):
+            if path.is_file():
+                assert portal.keys[role].encode() not in path.read_bytes(), path
+        return done
+
+
+@pytest.fixture
+def harvest(
+    crawl: Callable[..., Crawl], start_sandbox: Callable[..., Any], tmp_path: Path
+) -> Harvest:
+    return Harvest(crawl, start_sandbox, tmp_path)
+
+
+def publications(crawl: Crawl) -> list[dict[str, Any]]:
+    """The summaries of the publications in the folder, in their order."""
+    found = sorted((crawl.folder / "runs").glob("publish-*/summary.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in found]
+
+
+def test_a_harvest_is_published(portal: Portal, harvest: Harvest) -> None:
+    """Its files and no others, past the numbers that the data set has; its feed stays whole."""
+    dataset = new_dataset(portal, extras={"siret": SIRET})
+    for number in (1, 7):
+        taken = make_file(harvest.folder / "taken", number, day=today())
+        publish_by_hand(portal, dataset, taken)
+    done = harvest(portal, dataset, row("A"), row("B"))
+    assert done.status == 0, done.output
+    (file,) = done.summary["files"]
+    assert file["name"] == f"DECP-{SIRET}-{today()}-08.json"
+    assert len(done.items) == 2
+    assert resources(portal, dataset)[file["name"]]["checksum"]["value"] == file["sha1"]
+    (published,) = publications(done)
+    assert [each["file"] for each in published["published"]] == [file["name"]]
+    assert len(resources(portal, dataset)) == 3
+
+    # Nothing new: nothing to publish. Then something is, and only that.
+    assert harvest(portal, dataset, row("A"), row("B")).status == 0
+    assert len(publications(done)) == 1
+    done = harvest(portal, dataset, row("A"), row("B"), row("C"))
+    assert done.status == 0
+    (file,) = done.summary["files"]
+    assert [each["file"] for each in publications(done)[-1]["published"]] == [file["name"]]
+    assert file["name"] == f"DECP-{SIRET}-{today()}-09.json"
+
+
+def publish_by_hand(portal: Portal, dataset: str, path: Path) -> None:
+    """A resource as another computer published it."""
+    url = f"https://www.example.fr/{path.name}"
+    body = {"title": path.name, "url": url, "filetype": "remote", "type": "main"}
+    assert api(portal, "POST", f"datasets/{dataset}/resources/", body)
+
+
+@pytest.mark.slow
+def test_a_publication_that_fails_is_made_good(portal: Portal, harvest: Harvest) -> None:
+    """The harvest stands; the next one publishes what is missing, though it finds nothing new."""
+    dataset = new_dataset(portal)
+    # The second look at the data set (the first one is before the harvest), which Twisted
+    # itself asks for twice.
+    faults = [Fault("cut", "GET", rf"/datasets/{dataset}/$", nth=nth) for nth in (2, 3)]
+    with faulty(portal, *faults) as proxied:
+        done = harvest(proxied, dataset, row("A"), settings={"RETRY_TIMES": "0"})
+        assert done.status == 3, done.output
+        assert done.summary["status"] == "complete"
+        (name,) = [path.name for path in done.files()]
+        assert len(re.findall("ERROR: GET .*: no answer: .*run the same command", done.output)) == 1
+        (failed,) = publications(done)
+        assert (failed["status"], failed["failures"][0]["reference"]) == ("incomplete", name)
+        assert resources(portal, dataset) == {}
+        done = harvest(proxied, dataset, row("A"), settings={"RETRY_TIMES": "0"})
+    assert done.status == 0, done.output
+    assert done.summary["files"] == []
+    assert set(resources(portal, dataset)) == {name}
+
+
+@pytest.mark.slow
+def test_a_portal_that_is_read_only_at_the_end(portal: Portal, harvest: Harvest) -> None:
+    """The look before the harvest only reads, and passes."""
+    dataset = new_dataset(portal)
+    done = harvest(portal.also(read_only=True), dataset, row("A"))
+    assert done.status == 3, done.output
+    assert done.summary["status"] == "complete"
+    line = "the portal is read-only for now; run the same command again later"
+    assert len(re.findall(f"ERROR: .*{line}", done.output)) == 1
+
+
+@pytest.mark.slow
+def test_a_harvest_that_is_not_whole_is_not_published(portal: Portal, harvest: Harvest) -> None:
+    """Its files wait for the harvest that asks the same and ends well."""
+    dataset = new_dataset(portal)
+    settings = {"RETRY_TIMES": "0"}
+    done = harvest(
+        portal,
+        dataset,
+        row("A"),
+        row("B"),
+        settings=settings,
+        sandbox=("--down-after", 3),
+    )
+    assert done.status == 3, done.output
+    assert done.summary["files"]
+    assert publications(done) == []
+    assert resources(portal, dataset) == {}
+    done = harvest(portal, dataset, row("A"), row("B"))
+    assert done.status == 0
+    names = {each["file"] for each in publications(done)[0]["published"]}
+    assert names == {path.name for path in done.files()}
+    assert set(resources(portal, dataset)) == names
+
+
+@pytest.mark.parametrize(
+    ("role", "dataset", "expected"),
+    [
+        ("revoked", None, "the portal does not accept the key in DATAGOUV_API_KEY"),
+        pytest.param(
+            *("outsider", None, "the owner of the key has no right to do this"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("owner", "0" * 24, "there is no such thing, or the key's owner may not see it"),
+            marks=pytest.mark.slow,
+        ),
+        ("owner", "a-slug", "PUBLISH_DATASET='a-slug': not known; accepted: an id of 24 "),
+    ],
+)
+def test_what_is_refused_is_said_before_the_first_request(
+    portal: Portal, harvest: Harvest, role: str, dataset: str | None, expected: str
+) -> None:
+    done = harvest(portal, dataset or new_dataset(portal), row("A"), role=role)
+    assert done.status == 1
+    assert len(re.findall(f"ERROR: (?!Run ).*{re.escape(expected)}", done.output)) == 1
+    assert harvest.searches == 0
+    assert done.files() == []
+
+
+@pytest.mark.slow
+def test_a_portal_without_an_answer_does_not_stop_a_harvest(
+    portal: Portal, harvest: Harvest
+) -> None:
+    dataset = new_dataset(portal)
+    settings = {"RETRY_TIMES": "0"}
+    with faulty(portal, Fault("cut", "GET", "/me/$")) as proxied:
+        done = harvest(proxied, dataset, row("A"), settings=settings)
+    assert done.status == 0, done.output
+    assert "Publishing is tried again at the end: " in done.output
+    assert len(resources(portal, dataset)) == 1
+
+
+@pytest.mark.slow
+def test_files_of_several_buyers_do_not_go_into_one_data_set(
+    portal: Portal, harvest: Harvest
+) -> None:
+    """The one of the data set's buyer does, and the other is named."""
+    dataset = new_dataset(portal, extras={"siret": SIRET})
+    other = row("B", acheteur={"id": "21690123100011"})
+    done = harvest(portal, dataset, row("A"), other)
+    assert done.status == 1
+    assert f"is of SIRET 21690123100011, not of {SIRET} as announced" in done.output
+    assert len(resources(portal, dataset)) == 1
