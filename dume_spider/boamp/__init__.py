@@ -1,1 +1,1 @@
-"""BOAMP: what its open-data API is asked and answers, and what its notices say."""
+"""The BOAMP: its API, its notices and the awards that they state. No Scrapy here."""
