@@ -27,6 +27,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from dume_spider.boamp.query import (
@@ -473,11 +474,11 @@ def _parts(window: NoticeQuery, total: int) -> list[NoticeQuery]:
     if days > 1:
         count = min(-(-total // TARGET), days)
         cuts = [low + (days * part // count) * _DAY for part in range(count + 1)]
-        return [window.on(a, b - _DAY) for a, b in zip(cuts, cuts[1:], strict=False)]
+        return [window.on(a, b - _DAY) for a, b in pairwise(cuts)]
     if not window.familles:
         # Of one department asked for, a split by department gives nothing.
         if not window.departements and not window.departement:
-            return _halves(window, DEPARTEMENTS) + [replace(window, departements=(OTHER,))]
+            return [*_halves(window, DEPARTEMENTS), replace(window, departements=(OTHER,))]
         if len(window.departements) > 1:
             return _halves(window, window.departements)
         return [replace(window, familles=(famille,)) for famille in (*FAMILLES, OTHER)]

@@ -3,14 +3,15 @@
 A *reference* has one line in ``records`` (small, often updated: its state) and one line in
 ``versions`` for each state it has been in (large, hardly ever updated: the record and its
 raw row). ``file_sets`` are the documents written, ``files`` their formats, ``contents``
-which versions they hold. Runs are referred to by number.
+which versions they hold. Runs are referred to by number. ``notices`` and ``notice_versions``
+are the same for the notices of the BOAMP, which are never in DECP files.
 
 Texts that order or select are compared byte by byte on every engine (collation C).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import (
     BigInteger,
@@ -289,6 +290,32 @@ tallies = Table(
     sqlite_with_rowid=False,
 )
 
+#: The BOAMP's notices, by idweb: which version is the current one, and who saw it.
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("reference", _Name, nullable=False, comment="idweb"),
+    Column("published", _Name, nullable=False, comment="YYYY-MM-DD or empty"),
+    Column("version", Integer, nullable=False, comment="the current one, and the last"),
+    Column("fingerprint", LargeBinary, nullable=False, comment="of the row as served"),
+    Column("first_run", Integer, nullable=False),
+    Column("last_run", Integer, nullable=False, comment="the last that saw the notice"),
+    Index("notices_reference", "reference", unique=True),
+    Index("notices_published", "published", "reference"),
+)
+
+#: Every state that a notice was served in. What it means is read from the row.
+notice_versions = Table(
+    "notice_versions",
+    metadata,
+    Column("notice_id", ForeignKey("notices.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("run", Integer, nullable=False, comment="that received it"),
+    Column("raw", LargeBinary, nullable=False, comment="the row as served, zlib"),
+    PrimaryKeyConstraint("notice_id", "number"),
+)
+
 #: Which rows a run has rejected; the rows themselves are in ``rejections``.
 rejected = Table(
     "rejected",
@@ -303,14 +330,26 @@ rejected = Table(
 
 def _add_ledger(connection: Connection) -> None:
     """Version 2: what a harvest has asked already, so that it can be carried on."""
+    _run_ddl(connection, _LEDGER_DDL)
+
+
+def _add_notices(connection: Connection) -> None:
+    """The notices of the BOAMP."""
+    _run_ddl(connection, _NOTICES_DDL)
+
+
+def _run_ddl(connection: Connection, statements: Sequence[str]) -> None:
+    """Run statements with the types of the engine in the place of their names in braces."""
     sqlite = connection.dialect.name == "sqlite"
     types = {
         "{id}": "INTEGER NOT NULL PRIMARY KEY" if sqlite else "SERIAL PRIMARY KEY",
+        "{number}": "INTEGER NOT NULL PRIMARY KEY" if sqlite else "BIGSERIAL PRIMARY KEY",
+        "{big}": "INTEGER" if sqlite else "BIGINT",
         "{name}": "VARCHAR" if sqlite else 'VARCHAR COLLATE "C"',
         "{bytes}": "BLOB" if sqlite else "BYTEA",
         "{end}": " WITHOUT ROWID" if sqlite else "",
     }
-    for statement in _LEDGER_DDL:
+    for statement in statements:
         for name, text_of in types.items():
             statement = statement.replace(name, text_of)
         connection.exec_driver_sql(statement)
@@ -338,10 +377,21 @@ _LEDGER_DDL = (
     "SELECT last_run, source, raw_hash FROM rejections WHERE resolved_run IS NULL",
 )
 
+_NOTICES_DDL = (
+    "CREATE TABLE notices (id {number}, reference {name} NOT NULL, published {name} NOT NULL, "
+    "version INTEGER NOT NULL, fingerprint {bytes} NOT NULL, first_run INTEGER NOT NULL, "
+    "last_run INTEGER NOT NULL)",
+    "CREATE UNIQUE INDEX notices_reference ON notices (reference)",
+    "CREATE INDEX notices_published ON notices (published, reference)",
+    "CREATE TABLE notice_versions (notice_id {big} NOT NULL REFERENCES notices (id), "
+    "number INTEGER NOT NULL, run INTEGER NOT NULL, raw {bytes} NOT NULL, "
+    "PRIMARY KEY (notice_id, number))",
+)
+
 #: How each version is made from the one before. A new store is made at the last version at
 #: once, so a step may rely on the tables of its own time only: it writes out its DDL.
 #: To change the tables: change their definition above and append one step.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_add_ledger,)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_add_ledger, _add_notices)
 
 
 def current_version() -> int:

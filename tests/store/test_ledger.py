@@ -220,7 +220,8 @@ def test_a_store_of_version_1_is_brought_up(store_url: str) -> None:
     store.begin_run("old", "dume", {}, STARTED)
     store.reject("old", [refused("A", "x")])
     with store.database.writing() as connection:
-        for table in ("windows", "found", "settled_rows", "tallies", "harvests", "rejected"):
+        ledger = ("windows", "found", "settled_rows", "tallies", "harvests", "rejected")
+        for table in (*ledger, "notice_versions", "notices"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("UPDATE store SET version = 1"))
     store.close()
