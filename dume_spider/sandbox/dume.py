@@ -13,7 +13,7 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from itertools import islice
 from operator import attrgetter
@@ -24,7 +24,7 @@ import orjson
 from dume_spider.decp.regime import ContractType
 from dume_spider.dume.query import CAP
 from dume_spider.sandbox.rows import ServedRow
-from dume_spider.sandbox.server import Answer
+from dume_spider.sandbox.server import Answer, Asked
 
 _OPERATION = "recupererDEV2"
 
@@ -93,18 +93,18 @@ class DumeReplica:
             "days": [date.fromordinal(self._days[at]).isoformat() for at in (0, -1) if self._days],
         }
 
-    def answer(self, method: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """The service's answer to a request; ``headers`` has lower-case names."""
-        if method != "POST":
+    def answer(self, asked: Asked) -> Answer:
+        """The service's answer to a request."""
+        if asked.method != "POST":
             return Answer(405, b"", kind="refused", headers={"Allow": "POST"})
-        if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        if asked.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return Answer(415, b"", kind="refused")
         try:
-            request = orjson.loads(body)
+            request = orjson.loads(asked.body)
         except ValueError:
             return Answer(400, b"", kind="refused")
         try:
-            if headers.get("x-api-version") != "2":
+            if asked.headers.get("x-api-version") != "2":
                 raise Refusal("VERSION_API", "L'en-tête X-Api-Version doit valoir 2.")
             _check_envelope(request)
             found = self._find(request)

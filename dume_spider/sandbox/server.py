@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote
 
 import orjson
 from twisted.internet.interfaces import IListeningPort, IReactorTime
@@ -27,6 +28,21 @@ _PAGE = (
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A request to a replica.
+
+    ``path`` is decoded and has no query; ``query`` has the values of each name; ``headers``
+    has lower-case names.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer of a replica: status, body, further headers.
 
@@ -41,14 +57,15 @@ class Answer:
 
 
 class Replica(Protocol):
-    """A service served at ``path``: its answers, and what it counts.
+    """A service served at ``path`` and below: its answers, and what it counts.
 
-    ``answer`` is pure; ``delivered`` is told of each answer that was sent whole.
+    ``answer`` does what was asked, even when the answer is then spoilt or lost;
+    ``delivered`` is told of each answer that was sent whole.
     """
 
     path: str
 
-    def answer(self, method: str, headers: Mapping[str, str], body: bytes) -> Answer: ...
+    def answer(self, asked: Asked) -> Answer: ...
 
     def delivered(self, answer: Answer) -> None: ...
 
@@ -127,11 +144,18 @@ class _Endpoint(Resource):
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
         fault = self._faults.draw()
-        headers = {
-            name.decode("latin-1").lower(): values[-1].decode("latin-1")
-            for name, values in request.requestHeaders.getAllRawHeaders()
-        }
-        answer = self._replica.answer(request.method.decode(), headers, request.content.read())
+        path, _, query = request.uri.decode("latin-1").partition("?")
+        asked = Asked(
+            request.method.decode("latin-1"),
+            unquote(path),
+            parse_qs(query, keep_blank_values=True),
+            {
+                name.decode("latin-1").lower(): values[-1].decode("latin-1")
+                for name, values in request.requestHeaders.getAllRawHeaders()
+            },
+            request.content.read(),
+        )
+        answer = self._replica.answer(asked)
         self._clock.callLater(self._latency, self._send, request, gone, fault, answer)
         return NOT_DONE_YET
 
@@ -169,6 +193,17 @@ class _Report(Resource):
         return orjson.dumps(self._make())
 
 
+class _Everything(Resource):
+    """All addresses lead to one endpoint, save those put beside it."""
+
+    def __init__(self, endpoint: Resource):
+        super().__init__()
+        self._endpoint = endpoint
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        return self._endpoint
+
+
 def serve(
     reactor: Any, replica: Replica, port: int, faults: Faults, latency: float = 0.0
 ) -> IListeningPort:
@@ -185,10 +220,15 @@ def serve(
     """
     endpoint = _Endpoint(replica, faults, latency, reactor)
     root = Resource()
-    _put(root, replica.path, endpoint)
+    if replica.path == "/":
+        root = _Everything(endpoint)
+    else:
+        _put(root, replica.path, endpoint)
     _put(root, "/_sandbox/stats", _Report(endpoint.stats))
     _put(root, "/_sandbox/references", _Report(replica.references))
-    return reactor.listenTCP(port, Site(root), interface=LOOPBACK)
+    # Forms are for the replica to read: with the names of uploaded files, and their errors.
+    site = Site(root, parsePOSTFormSubmission=False)
+    return reactor.listenTCP(port, site, interface=LOOPBACK)
 
 
 def _put(root: Resource, path: str, leaf: Resource) -> None:

@@ -17,6 +17,7 @@ from dume_spider.dume.query import API_VERSION_HEADERS, Requester, SearchQuery
 from dume_spider.sandbox.dume import DumeReplica, encode
 from dume_spider.sandbox.generator import generate
 from dume_spider.sandbox.rows import ServedRow, row_of
+from dume_spider.sandbox.server import Asked
 
 MP, CC = ContractType.MARCHE, ContractType.CONCESSION
 HEADERS = {name.lower(): value for name, value in API_VERSION_HEADERS.items()}
@@ -26,7 +27,8 @@ ENVELOPE = SearchQuery().payload(REQUESTER)
 
 
 def post(replica: DumeReplica, body: Any, **headers: str):
-    return replica.answer("POST", {**HEADERS, **headers}, orjson.dumps(body))
+    asked = Asked("POST", replica.path, {}, {**HEADERS, **headers}, orjson.dumps(body))
+    return replica.answer(asked)
 
 
 def ask(replica: DumeReplica, query: SearchQuery) -> list[dict[str, Any]]:
@@ -166,7 +168,8 @@ def test_version_header(version):
 )
 def test_http_errors(method, content_type, body, status):
     headers = {**HEADERS, "content-type": content_type}
-    assert DumeReplica([]).answer(method, headers, body).status == status
+    asked = Asked(method, DumeReplica.path, {}, headers, body)
+    assert DumeReplica([]).answer(asked).status == status
 
 
 DAY = date(2025, 1, 15)
