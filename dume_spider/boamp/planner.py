@@ -173,7 +173,7 @@ class Planner:
         self.unproven: list[Unproven] = []
         self._today = today
         self._shard = shard
-        self._known = {closed.window: closed.idwebs for closed in known}
+        self._known: dict[NoticeQuery, frozenset[str]] = {}
         self._rows = 0.0
         self._days = 0.0
         self._open: dict[NoticeQuery, _Pass] = {}
@@ -185,21 +185,19 @@ class Planner:
         self._is_failed = False
         self.days_asked = 0
         self.days_done = 0
-        self._todo = deque(self._spans())
+        closed: set[date] = set()
+        for window, idwebs in known:
+            if window.is_part_of_day:
+                self._known[window] = idwebs
+                continue
+            closed.update(_days(window))
+            if not idwebs:
+                self._empty.update(_days(window))
+        self._todo = deque(self._spans(closed))
 
-    def _spans(self) -> Iterator[tuple[date, date]]:
+    def _spans(self, closed: set[date]) -> Iterator[tuple[date, date]]:
         """The days to ask, as long runs as possible; today stands apart, since it moves."""
         share, shares = self._shard
-        closed = {
-            low + offset * _DAY
-            for window, idwebs in self._known.items()
-            if not window.is_part_of_day
-            for low in (window.date_start,)
-            for offset in range((window.date_end - low).days + 1)
-        }
-        for window, idwebs in self._known.items():
-            if not idwebs and not window.is_part_of_day:
-                self._note_empty(window)
         low = high = None
         day, last = self.query.date_start, self.query.date_end
         for ordinal in range(day.toordinal(), last.toordinal() + 1):
@@ -357,7 +355,7 @@ class Planner:
             why = "its days are not over: more may be published"
             self.unproven.append(Unproven(window, "probable", why, len(each.idwebs), each.total))
         if is_whole and not each.total and not window.is_part_of_day:
-            self._note_empty(window)
+            self._empty.update(_days(window))
         if is_whole:
             # Of one pass: a row of an earlier one may have been withdrawn.
             self._leaf_done(each, each.idwebs, is_proven=True)
@@ -422,12 +420,6 @@ class Planner:
 
     # What is proven.
 
-    def _note_empty(self, window: NoticeQuery) -> None:
-        day = window.date_start
-        while day <= window.date_end:
-            self._empty.add(day)
-            day += _DAY
-
     def silences(self) -> list[tuple[date, date]]:
         """Runs of days without any notice, with more than one working day that is over."""
         runs: list[list[date]] = []
@@ -460,6 +452,11 @@ class Planner:
         if not self.done or self._is_failed or any(u.state == "incomplete" for u in found):
             return "incomplete"
         return "probable" if found else "complete"
+
+
+def _days(window: NoticeQuery) -> Iterator[date]:
+    low, high = window.date_start.toordinal(), window.date_end.toordinal()
+    return map(date.fromordinal, range(low, high + 1))
 
 
 def _offsets(known: int, total: int) -> range:
