@@ -6,11 +6,22 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 
 from dume_spider.boamp.notice import EXPECTED_COLUMNS, ReadNotice, notice_schema, read_notice
+from dume_spider.decp.regime import ContractType, Regime
+from dume_spider.decp.schema import record_schema
 
-VALIDATOR = jsonschema.Draft7Validator(notice_schema())
+VALIDATOR = jsonschema_rs.validator_for(notice_schema())
+
+
+def _partial(type: ContractType) -> jsonschema_rs.Validator:
+    """What holds of the fields that a DECP record has, whichever they are."""
+    schema = record_schema(type, Regime.R2022)
+    return jsonschema_rs.validator_for({k: v for k, v in schema.items() if k != "required"})
+
+
+PARTIAL = {type.value: _partial(type) for type in ContractType}
 
 #: Invented, with right check sums; the last one is La Poste's form.
 CITY, WORKS, PAINT = "21990001600011", "41230001400013", "51230004700010"
@@ -51,6 +62,8 @@ def check(notice: dict[str, Any]) -> None:
     """A notice is valid, can be written, and every path in its awards and links is in it."""
     VALIDATOR.validate(notice)
     json.dumps(notice, allow_nan=False).encode()
+    for found in notice["awards"]:
+        PARTIAL[found["contract_type"]].validate(found["decp"])
     for path in paths([notice["links"], notice["awards"]]):
         node: Any = notice
         for part in path.split("."):
@@ -241,3 +254,118 @@ def eforms(
     if procedure is not None:
         body["cac:TenderingProcess"] = {"cbc:ProcedureCode": {"#text": procedure}}
     return {"EFORMS": {"ContractAwardNotice": body | (notice or {})}}
+
+
+BUYER = company("ORG-1", "Ville de Test", CITY)
+
+
+def simple(**parts: Any) -> dict[str, Any]:
+    """A notice with one lot, one tender and one contract, some parts replaced."""
+    usual: dict[str, Any] = {
+        "organisations": [BUYER, company("ORG-2", "Travaux SA", WORKS)],
+        "lots": lot("LOT-0001", "Lot unique"),
+        "results": result("LOT-0001", tender="TEN-1", contract="CON-1"),
+        "tenders": tender("TEN-1", "LOT-0001", "TPA-1", euros("1000")),
+        "parties": group("TPA-1", "ORG-2"),
+        "contracts": contract("CON-1", "TEN-1", reference="M1", issued="2026-05-04Z"),
+    }
+    return eforms(**usual | parts)
+
+
+def fnsimple(text: Any, **nature: Any) -> dict[str, Any]:
+    return {
+        "FNSimple": {
+            "organisme": {
+                "nomOfficiel": "Commune de Test",
+                "codeIdentificationNational": "219 900 016 00011",
+                "cp": "01000",
+                "ville": "Test",
+            },
+            "attribution": {
+                "avisInitial": {"idWeb": "26-50"},
+                "natureMarche": {
+                    "intitule": "Réfection de la voirie",
+                    "codeCPV": {"objetPrincipal": {"classPrincipale": "45233140"}},
+                    **nature,
+                },
+                "attributionMarche": text,
+            },
+        }
+    }
+
+
+def mapa(resultat: Any, offers: Any = None) -> dict[str, Any]:
+    return {
+        "MAPA": {
+            "organisme": {
+                "acheteurPublic": "Université de Test",
+                "adr": {"cp": "69100", "ville": "Test"},
+                "coord": {"mel": "personne@example.org"},
+            },
+            "attribution": {
+                "avisInitial": {"idWeb": "26-60"},
+                "attribution": {"resultat": resultat},
+                "autresInformations": {"nbOffresRecues": offers},
+            },
+        }
+    }
+
+
+def attribue(name: Any, amount: str | None = None, currency: str = "EUR") -> dict[str, Any]:
+    node: dict[str, Any] = {"titulaire": name}
+    if amount is not None:
+        node["montant"] = {"@devise": currency, "valeur": amount}
+    return node
+
+
+def dsp(**blocks: Any) -> dict[str, Any]:
+    return {
+        "DSP": {
+            "organisme": {"acheteurPublic": "Commune de Test", "codeNUTS": "FRK26"},
+            "initial": {
+                "descriptionMarche": {
+                    "titreMarche": "Gestion du camping",
+                    "description": "Délégation de service public",
+                    "CPV": {"objetPrincipal": {"classPrincipale": "55220000"}},
+                    "lot": {
+                        "lieuCodeNUTS": {"codeNUTS": "FRK26"},
+                        "estimationValeur": {"@devise": "EUR", "valeur": "400000"},
+                    },
+                }
+            },
+            **blocks,
+        }
+    }
+
+
+def v230(*decisions: Any, objet: Any = None, **block: Any) -> dict[str, Any]:
+    return {
+        "IDENTITE": {
+            "DENOMINATION": "C.C.A.S. de Test",
+            "CODE_IDENT_NATIONAL": CITY,
+            "CP": "83051",
+            "MEL": "personne@example.org",
+        },
+        "OBJET": {"OBJET_COMPLET": "Denrées", "CPV": {"PRINCIPAL": "15890000"}, **(objet or {})},
+        "PROCEDURE": {"TYPE_PROCEDURE": {"OUVERT": ""}},
+        "ATTRIBUTION": {
+            "DECISION": decisions[0] if len(decisions) == 1 else list(decisions),
+            **block,
+        },
+    }
+
+
+def holder(name: str, **more: str) -> dict[str, str]:
+    return {"DENOMINATION": name, "CP": "83170", **more}
+
+
+def details(amount: str | None = None, **more: Any) -> dict[str, Any]:
+    node: dict[str, Any] = {"DATE_ATTRIBUTION": "2016-10-20", "NB_OFFRE_RECU": "4", **more}
+    if amount is not None:
+        node["MONTANT"] = {"@DEVISE": "EUR", "#text": amount}
+    return node
+
+
+def system(code: str) -> dict[str, Any]:
+    """A technique (framework agreement, dynamic purchasing system)."""
+    return {"cbc:ContractingSystemTypeCode": {"@listName": "x", "#text": code}}

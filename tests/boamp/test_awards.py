@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from notices import (
+    BUYER,
     CITY,
     EXTENSION,
     LA_POSTE,
@@ -14,20 +15,29 @@ from notices import (
     PROJECT,
     RESULT,
     WORKS,
+    attribue,
     award,
     company,
     contract,
+    details,
+    dsp,
     eforms,
     euros,
+    fnsimple,
     group,
+    holder,
     id_,
     lot,
+    mapa,
     note,
     read,
     result,
+    simple,
     statistics,
+    system,
     tender,
     v,
+    v230,
 )
 
 
@@ -61,15 +71,9 @@ def titulaire(*sirets: str) -> list[dict[str, Any]]:
     return [{"titulaire": {"typeIdentifiant": "SIRET", "id": siret}} for siret in sirets]
 
 
-BUYER = company("ORG-1", "Ville de Test", CITY)
 BOUGHT = org(0, "Ville de Test", siret(CITY, number(0)))
 
 # ---------------------------------------------------------------------------- eForms
-
-
-def system(code: str) -> dict[str, Any]:
-    """A technique (framework agreement, dynamic purchasing system)."""
-    return {"cbc:ContractingSystemTypeCode": {"@listName": "x", "#text": code}}
 
 
 def test_eforms_one_lot_in_full() -> None:
@@ -332,19 +336,6 @@ def test_eforms_concession() -> None:
             },
         )
     ]
-
-
-def simple(**parts: Any) -> dict[str, Any]:
-    """A notice with one lot, one tender and one contract, some parts replaced."""
-    usual: dict[str, Any] = {
-        "organisations": [BUYER, company("ORG-2", "Travaux SA", WORKS)],
-        "lots": lot("LOT-0001", "Lot unique"),
-        "results": result("LOT-0001", tender="TEN-1", contract="CON-1"),
-        "tenders": tender("TEN-1", "LOT-0001", "TPA-1", euros("1000")),
-        "parties": group("TPA-1", "ORG-2"),
-        "contracts": contract("CON-1", "TEN-1", reference="M1", issued="2026-05-04Z"),
-    }
-    return eforms(**usual | parts)
 
 
 def only(payload: dict[str, Any], **columns: Any) -> dict[str, Any]:
@@ -792,28 +783,6 @@ FN = "donnees.FNSimple.attribution"
 PROSE = f"{FN}.attributionMarche"
 
 
-def fnsimple(text: Any, **nature: Any) -> dict[str, Any]:
-    return {
-        "FNSimple": {
-            "organisme": {
-                "nomOfficiel": "Commune de Test",
-                "codeIdentificationNational": "219 900 016 00011",
-                "cp": "01000",
-                "ville": "Test",
-            },
-            "attribution": {
-                "avisInitial": {"idWeb": "26-50"},
-                "natureMarche": {
-                    "intitule": "Réfection de la voirie",
-                    "codeCPV": {"objetPrincipal": {"classPrincipale": "45233140"}},
-                    **nature,
-                },
-                "attributionMarche": text,
-            },
-        }
-    }
-
-
 FN_BUYER = {
     "name": v("Commune de Test", "donnees.FNSimple.organisme.nomOfficiel"),
     "identifiers": [siret(CITY, "donnees.FNSimple.organisme.codeIdentificationNational")],
@@ -1044,30 +1013,6 @@ def test_national_open_procedures_may_be_adapted_ones() -> None:
 MAPA = "donnees.MAPA.attribution"
 
 
-def mapa(resultat: Any, offers: Any = None) -> dict[str, Any]:
-    return {
-        "MAPA": {
-            "organisme": {
-                "acheteurPublic": "Université de Test",
-                "adr": {"cp": "69100", "ville": "Test"},
-                "coord": {"mel": "personne@example.org"},
-            },
-            "attribution": {
-                "avisInitial": {"idWeb": "26-60"},
-                "attribution": {"resultat": resultat},
-                "autresInformations": {"nbOffresRecues": offers},
-            },
-        }
-    }
-
-
-def attribue(name: Any, amount: str | None = None, currency: str = "EUR") -> dict[str, Any]:
-    node: dict[str, Any] = {"titulaire": name}
-    if amount is not None:
-        node["montant"] = {"@devise": currency, "valeur": amount}
-    return node
-
-
 MAPA_BUYER = {
     "name": v("Université de Test", "donnees.MAPA.organisme.acheteurPublic"),
     "identifiers": [],
@@ -1175,26 +1120,6 @@ def test_mapa_results_that_say_nothing_certain(resultat: Any, rule: str) -> None
 DSP = "donnees.DSP.initial.descriptionMarche"
 
 
-def dsp(**blocks: Any) -> dict[str, Any]:
-    return {
-        "DSP": {
-            "organisme": {"acheteurPublic": "Commune de Test", "codeNUTS": "FRK26"},
-            "initial": {
-                "descriptionMarche": {
-                    "titreMarche": "Gestion du camping",
-                    "description": "Délégation de service public",
-                    "CPV": {"objetPrincipal": {"classPrincipale": "55220000"}},
-                    "lot": {
-                        "lieuCodeNUTS": {"codeNUTS": "FRK26"},
-                        "estimationValeur": {"@devise": "EUR", "valeur": "400000"},
-                    },
-                }
-            },
-            **blocks,
-        }
-    }
-
-
 def dsp_award(**given: Any) -> dict[str, Any]:
     usual: dict[str, Any] = {
         "contract_type": "CC",
@@ -1269,23 +1194,6 @@ def test_dsp_a_call_has_no_awards() -> None:
 # ---------------------------------------------------------------------------- v230
 
 
-def v230(*decisions: Any, objet: Any = None, **block: Any) -> dict[str, Any]:
-    return {
-        "IDENTITE": {
-            "DENOMINATION": "C.C.A.S. de Test",
-            "CODE_IDENT_NATIONAL": CITY,
-            "CP": "83051",
-            "MEL": "personne@example.org",
-        },
-        "OBJET": {"OBJET_COMPLET": "Denrées", "CPV": {"PRINCIPAL": "15890000"}, **(objet or {})},
-        "PROCEDURE": {"TYPE_PROCEDURE": {"OUVERT": ""}},
-        "ATTRIBUTION": {
-            "DECISION": decisions[0] if len(decisions) == 1 else list(decisions),
-            **block,
-        },
-    }
-
-
 V_BUYER = {
     "name": v("C.C.A.S. de Test", "donnees.IDENTITE.DENOMINATION"),
     "identifiers": [siret(CITY, "donnees.IDENTITE.CODE_IDENT_NATIONAL")],
@@ -1308,17 +1216,6 @@ def v_award(**given: Any) -> dict[str, Any]:
         },
     }
     return award(**usual | given)
-
-
-def holder(name: str, **more: str) -> dict[str, str]:
-    return {"DENOMINATION": name, "CP": "83170", **more}
-
-
-def details(amount: str | None = None, **more: Any) -> dict[str, Any]:
-    node: dict[str, Any] = {"DATE_ATTRIBUTION": "2016-10-20", "NB_OFFRE_RECU": "4", **more}
-    if amount is not None:
-        node["MONTANT"] = {"@DEVISE": "EUR", "#text": amount}
-    return node
 
 
 def test_v230_lots() -> None:
