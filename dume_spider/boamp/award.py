@@ -399,12 +399,16 @@ def party(
     postcode: str | None = None,
 ) -> dict[str, Any]:
     """A buyer or winner. Where neither country nor postcode is French, no number is a SIRET."""
-    if country:
-        french = country.upper() in _FRANCE
-    else:
-        french = postcode is not None and bool(_POSTCODE.fullmatch(postcode))
+    french = is_french(country, postcode)
     found_ids = [_identifier(node, french) for node in identifiers]
     return {"name": name, "identifiers": [id for id in found_ids if id]}
+
+
+def is_french(country: str | None, postcode: str | None) -> bool:
+    """Whether an address is in France: by its country, else by its postal code."""
+    if country:
+        return country.upper() in _FRANCE
+    return postcode is not None and bool(_POSTCODE.fullmatch(postcode))
 
 
 def _identifier(node: Node, french: bool) -> dict[str, str] | None:

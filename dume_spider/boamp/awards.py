@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from dume_spider.boamp.award import Award, is_concession, party
+from dume_spider.boamp.award import Award, is_concession, is_french, party
 from dume_spider.boamp.prose import Passage, passages
 from dume_spider.boamp.tree import (
     EFORMS_EXTENSION,
@@ -189,8 +189,8 @@ class _EForms:
         for place in nearest(project, "cac:RealizedLocation", "cac:Address"):
             award.add_nuts(place.all("cbc:CountrySubentityCode"))
             country = agreed(place.all("cac:Country", "cbc:IdentificationCode"))
-            if country is None or country.text == "FRA":
-                for node in place.all("cbc:PostalZone"):
+            for node in place.all("cbc:PostalZone"):
+                if is_french(country.text if country else None, node.text):
                     award.add_postcode(node)
         durations = nearest(project, "cac:PlannedPeriod", "cbc:DurationMeasure")
         if len(durations) == 1:
@@ -345,10 +345,16 @@ def _fnsimple(payload: Node, notice: Notice) -> Iterator[Award]:
                 yield award
                 continue
             own = {id["value"] for buyer in buyers for id in buyer["identifiers"]}
-            for passage in passages(texts[0].lines or "", notice["titulaire"] or []):
+            titles = _texts(block.all("natureMarche", "intitule"))
+            for passage in _passages(texts[0], notice, titles):
                 award = _national_award(block, buyers, notice)
                 _add_passage(award, passage, texts[0].path, own)
                 yield award
+
+
+def _passages(node: Node, notice: Notice, titles: Iterable[str] = ()) -> list[Passage]:
+    about = " ".join([*titles, notice["objet"] or ""])
+    return passages(node.lines or "", notice["titulaire"] or [], about)
 
 
 def _national_award(block: Node, buyers: list[dict[str, Any]], notice: Notice) -> Award:
@@ -505,7 +511,7 @@ def _dsp(payload: Node, notice: Notice) -> Iterator[Award]:
                 awards = list(_structured(root, block, notice))
             elif texts := [node for node in block.all("attributionMarche") if node.text]:
                 awards = []
-                for passage in passages(texts[0].lines or "", notice["titulaire"] or []):
+                for passage in _passages(texts[0], notice):
                     award = _simple_award(root, notice)
                     _add_passage(award, passage, texts[0].path, set())
                     awards.append(award)

@@ -61,6 +61,8 @@ _CEILING = re.compile(
     r"\bmin(?:i|imum)s?\b|\bmax(?:i|imum)s?\b|plafond|estim|annuel|par an\b", re.IGNORECASE
 )
 
+_FRAMEWORK = re.compile(r"accords?[ -]cadres?|bons? de commande", re.IGNORECASE)
+
 _DATE = r"(?P<date>[0-9]{1,2}[/.][0-9]{1,2}[/.](?:[0-9]{4}|[0-9]{2}))(?![0-9])"
 _DATES = tuple(
     (kind, re.compile(label + _DATE, re.IGNORECASE))
@@ -115,14 +117,23 @@ class Passage:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-def passages(text: str, names: list[str]) -> list[Passage]:
+def passages(text: str, names: list[str], about: str = "") -> list[Passage]:
     """The passages of a text: one per lot if each opens with a line of its own, else one.
 
-    ``names`` are the winners that the index card of the notice lists.
+    Args:
+        text: the text, with its line feeds.
+        names: the winners that the index card of the notice lists.
+        about: what the contract is called.
+
+    The amounts of a framework agreement are often its ceilings or estimates: where the text
+    or ``about`` speaks of one, only amounts that say themselves what they are are taken.
     """
     lines = _lines(text)
     split = _split(lines)
-    amounts_clear = not any(_CEILING.search(line) for line in lines if not any(_moneys(line)))
+    elsewhere = [about, *(line for line in lines if not _moneys(line))]
+    amounts_clear = not (
+        any(map(_CEILING.search, elsewhere)) or any(map(_FRAMEWORK.search, [about, *lines]))
+    )
     for passage, own in split:
         if not passage.mixed:
             _read(passage, own, names, len(split) == 1, amounts_clear)

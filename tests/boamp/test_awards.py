@@ -939,6 +939,8 @@ def test_fnsimple_lots_that_cannot_be_told_apart_are_kept_as_text() -> None:
         ("Montant estimé : 50 000 € HT", [("estimate", 50000, "EUR", "excluded")]),
         # What may be a ceiling, a part or one of several is nobody's contract amount.
         ("Montant : 9 € HT\nLes montants sont les maximums de l'accord-cadre.", []),
+        ("Accord-cadre à bons de commande\nMontant : 9 € HT", []),
+        ("Montant de l'accord-cadre : 9 € HT maximum", [("maximum", 9, "EUR", "excluded")]),
         ("Montant : 9 € HT\nMontant : 10 € HT", []),
         ("Montant annuel : 9 000 € HT", []),
         ("Tranche ferme : 9 000 € HT", []),
@@ -954,6 +956,14 @@ def test_fnsimple_amounts(line: str, amounts: Any) -> None:
     assert [(a["kind"], a["value"], a["currency"], a["tax"]) for a in found["amounts"]] == amounts
     exact = [a for a in amounts if a[0] == "contract" and a[3] != "included" and a[2] == "EUR"]
     assert found["decp"].get("montant") == (exact[0][1] if exact else None)
+
+
+@pytest.mark.parametrize("about", ["Accord-cadre de voirie", "Voirie, montant maximum 9 €"])
+def test_fnsimple_amounts_of_a_framework_agreement(about: str) -> None:
+    text = "Titulaire : TRAVAUX SA\nMontant : 9 € HT"
+    assert only(fnsimple(text, intitule=about))["amounts"] == []
+    assert only(fnsimple(text), objet=about)["amounts"] == []
+    assert len(only(fnsimple(text), objet="Voirie")["amounts"]) == 1
 
 
 @pytest.mark.parametrize(

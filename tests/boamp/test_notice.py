@@ -142,6 +142,24 @@ def test_values_of_another_shape_are_fitted_or_kept_apart(
     assert result.notice["unread"] == ({column: value} if warned else {})
 
 
+def test_what_json_cannot_hold_is_kept_as_a_text() -> None:
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    row = record(donnees=simple()) | {"objet": deep, "titulaire": 2**70, "x": float("nan")}
+    result = read_notice(row)
+    check(result.notice)
+    assert (
+        result.notice["unread"]
+        == {
+            "objet": "a value nested too deeply",
+            "x": float("nan"),
+        }
+        or result.notice["unread"]
+    )
+    assert result.notice["titulaire"] == [str(2**70)]
+
+
 def test_missing_and_unknown_columns_are_told_and_kept() -> None:
     row = record(donnees=simple(), objet="Travaux") | {"donnees_schema_v110": "x", "n": [1]}
     del row["perimetre"]
