@@ -52,11 +52,11 @@ _OWN = {"gestion_raw", "donnees_raw", "payload_kind", "links", "awards", "unread
 
 #: The columns of the data set that have a place of their own in a notice, and their types,
 #: which are definitions of the schema.
-COLUMNS: dict[str, str] = {
+COLUMNS: dict[str, str] = {"idweb": "text"} | {
     name: node["$ref"].removeprefix("#/definitions/")
     for name, node in notice_schema()["properties"].items()
     if name not in _OWN and name != "idweb"
-} | {"idweb": "text"}
+}
 
 #: Columns that the data set has or had, but not at all times.
 _OPTIONAL = {"contractfolderid", "sousnature_categorise", "sousnature_categorise_libelle"}
@@ -113,7 +113,7 @@ def read_notice(row: Mapping[str, Any], columns: Collection[str] = EXPECTED_COLU
     * ``unread``: unknown columns, and values of an unexpected shape, as they came.
     """
     if not isinstance(row, Mapping):
-        problem = Problem("", "row", f"the record is not an object but {quote(row)}")
+        problem = Problem("", "row", f"the record is not an object but {_shown(row)}")
         return ReadNotice({}, (problem,))
     reader = _Reader(row, frozenset(columns))
     notice = reader.notice
@@ -168,7 +168,7 @@ class _Reader:
         try:
             return read(value)
         except (ValueError, TypeError):
-            self.warn(name, "column-type", f"{quote(value)} is not of the column's type")
+            self.warn(name, "column-type", f"{_shown(value)} is not of the column's type")
             self._unread[name] = _kept(value)
             return None
 
@@ -182,14 +182,14 @@ class _Reader:
             try:
                 raw = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
             except orjson.JSONEncodeError:
-                raw = repr(value).encode("utf-8", "backslashreplace").decode()
+                raw = str(_kept(value))
             self.warn(name, "column-type", "is an object, not a text that holds one")
         elif value is None or isinstance(value, str):
             if name in self._row:
                 self.warn(name, "payload-missing", "is empty")
             return None, None
         else:
-            self.warn(name, "column-type", f"{quote(value)} is not a text that holds JSON")
+            self.warn(name, "column-type", f"{_shown(value)} is not a text that holds JSON")
             self._unread[name] = _kept(value)
             return None, None
         try:
@@ -245,10 +245,14 @@ def _time(value: Any) -> str | None:
 
 def _writable(value: Any) -> Any:
     """The value itself, if it is JSON that can be written."""
+    wrapped = [[[[value]]]]
     try:
-        orjson.dumps([[[[value]]]])
+        written = orjson.dumps(wrapped)
     except orjson.JSONEncodeError as error:
         raise ValueError from error
+    # orjson writes NaN as null.
+    if orjson.loads(written) != wrapped:
+        raise ValueError
     return value
 
 
@@ -267,7 +271,18 @@ def _kept(value: Any) -> Any:
     try:
         return _writable(value)
     except ValueError:
-        return clean(repr(value))
+        try:
+            return clean(repr(value))
+        except RecursionError:
+            return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    """A value as it is quoted in a message, however deep it is."""
+    try:
+        return quote(value)
+    except RecursionError:
+        return "a value nested too deeply"
 
 
 def _kind(donnees: dict[str, Any] | None, reader: _Reader) -> PayloadKind:
