@@ -7,9 +7,10 @@ import gc
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
@@ -23,7 +24,9 @@ from dume_spider.sandbox.rows import ServedRow, read_rows
 _EPILOG = (
     "example: scrapy sandbox --dume-port 8100 --records 5000 --seed 1 --from 2026-01-01 "
     "--to 2026-01-31, then in another terminal: scrapy crawl dume -a date_start=2026-01-01 "
-    "-a date_end=2026-01-31 -s DUME_API_URL=http://127.0.0.1:8100/dumes/donneesEssentielles"
+    "-a date_end=2026-01-31 -s DUME_API_URL=http://127.0.0.1:8100/dumes/donneesEssentielles. "
+    "Notices: scrapy sandbox --boamp-port 8300, then scrapy crawl boamp "
+    "-s BOAMP_API_URL=http://127.0.0.1:8300/api/explore/v2.1"
 )
 #: Days that are generated when neither ``--from`` nor ``--to`` is given.
 _DAYS = 30
@@ -34,23 +37,25 @@ class Command(ScrapyCommand):
 
     Prints one line, ``READY`` and a JSON object, when everything listens: ``dume`` is the
     service's address, ``stats`` and ``references`` those of the counts, ``dume_rows``,
-    ``dume_references`` and ``dume_days`` say what is served.
+    ``dume_references`` and ``dume_days`` say what is served. ``boamp``, ``boamp_stats``,
+    ``boamp_references``, ``boamp_rows`` and ``boamp_days`` are the same of the BOAMP.
     """
 
     requires_project = True
     requires_crawler_process = False
 
     def syntax(self) -> str:
-        return "--dume-port PORT [options]"
+        return "[--dume-port PORT] [--boamp-port PORT] [options]"
 
     def short_desc(self) -> str:
-        return "Serve a local replica of the DUME service, with real or generated records"
+        return "Serve local replicas of the DUME service and of the BOAMP"
 
     def long_desc(self) -> str:
         return (
-            "Serve a replica of the DUME service on 127.0.0.1, until Ctrl-C. It holds the "
+            "Serve replicas on 127.0.0.1, until Ctrl-C. That of the DUME service holds the "
             "records of DECP files, served in the assumed shape of the service's rows, or "
-            "generated ones. Prints one line READY with its address when it listens."
+            "generated ones; that of the BOAMP generated notices, or those of a file. Prints "
+            "one line READY with their addresses when they listen."
         )
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
@@ -62,6 +67,31 @@ class Command(ScrapyCommand):
             type=_number(int, 0, 65535),
             metavar="PORT",
             help="serve the DUME replica on this port; 0 takes a free one",
+        )
+        group.add_argument(
+            "--boamp-port",
+            type=_number(int, 0, 65535),
+            metavar="PORT",
+            help="serve the BOAMP replica on this port; 0 takes a free one",
+        )
+        group.add_argument(
+            "--boamp-records",
+            type=_number(int, 0),
+            default=1000,
+            metavar="N",
+            help="notices to generate (default: 1000)",
+        )
+        group.add_argument(
+            "--boamp-file",
+            type=Path,
+            metavar="FILE",
+            help="serve the records of this JSON file instead: a list, or an answer of the API",
+        )
+        group.add_argument(
+            "--boamp-quota",
+            type=_number(int, 0),
+            metavar="N",
+            help="requests of the BOAMP API until the quota of the day is used up",
         )
         group.add_argument(
             "--data",
@@ -137,8 +167,10 @@ class Command(ScrapyCommand):
         super().process_options(args, opts)
         if args:
             raise UsageError(f"unknown argument: {args[0]} (see --help)", print_help=False)
-        if opts.dume_port is None:
-            raise UsageError("give --dume-port (0 takes a free port)", print_help=False)
+        if opts.dume_port is None and opts.boamp_port is None:
+            raise UsageError(
+                "give --dume-port or --boamp-port (0 takes a free port)", print_help=False
+            )
         if opts.records is None:
             opts.records = 0 if opts.data else 1000
         opts.last_day = opts.last_day or max(
@@ -156,32 +188,40 @@ class Command(ScrapyCommand):
         from twisted.internet import reactor
         from twisted.internet.error import CannotListenError
 
+        from dume_spider.sandbox.boamp import BoampReplica
         from dume_spider.sandbox.dume import DumeReplica
-        from dume_spider.sandbox.server import Faults, serve
+        from dume_spider.sandbox.server import Faults, Replica, serve
 
         configure_logging(self.settings)
-        try:
-            replica = DumeReplica(_rows(opts), cap=opts.cap)
+        ready: dict[str, Any] = {}
+
+        def start(name: str, port: int, replica: Replica, counts: str) -> None:
             faults = Faults(opts.seed, opts.faults, opts.down_after)
-            listening = serve(reactor, replica, opts.dume_port, faults, opts.latency)
+            listening = serve(reactor, replica, port, faults, opts.latency)
+            base = f"http://{listening.getHost().host}:{listening.getHost().port}"
+            ready[name] = base + replica.address
+            for what in ("stats", "references"):
+                ready[counts + what] = f"{base}/_sandbox/{what}"
+            ready.update({f"{name}_{key}": value for key, value in replica.describe().items()})
+
+        try:
+            if opts.dume_port is not None:
+                replica = DumeReplica(_rows(opts), cap=opts.cap)
+                start("dume", opts.dume_port, replica, counts="")
+            if opts.boamp_port is not None:
+                boamp = BoampReplica(_notices(opts), opts.boamp_quota)
+                start("boamp", opts.boamp_port, boamp, counts="boamp_")
         except DumeSpiderError as error:
             self._fail(str(error))
             return
         except CannotListenError as error:
             self._fail(
-                f"port {opts.dume_port} cannot be listened on: {error.socketError.strerror}; "
-                "choose another --dume-port, or 0 for a free one"
+                f"port {error.port} cannot be listened on: {error.socketError.strerror}; "
+                "choose another, or 0 for a free one"
             )
             return
         # What is loaded stays to the end: the collector need not look at it again.
         gc.freeze()
-        base = f"http://{listening.getHost().host}:{listening.getHost().port}"
-        ready = {
-            "dume": base + replica.path,
-            "stats": f"{base}/_sandbox/stats",
-            "references": f"{base}/_sandbox/references",
-            **{f"dume_{name}": value for name, value in replica.describe().items()},
-        }
         reactor.callWhenRunning(print, f"READY {json.dumps(ready)}", flush=True)
         reactor.run()
 
@@ -198,6 +238,14 @@ def _rows(opts: argparse.Namespace) -> Iterator[ServedRow]:
         opts.records, opts.seed, opts.first_day, opts.last_day, faulty=opts.faulty
     ):
         yield made.served
+
+
+def _notices(opts: argparse.Namespace) -> Iterable[dict[str, Any]]:
+    from dume_spider.sandbox.boamp_rows import generate_notices, read_notices
+
+    if opts.boamp_file is not None:
+        return read_notices(opts.boamp_file)
+    return generate_notices(opts.boamp_records, opts.seed, opts.first_day, opts.last_day)
 
 
 def _number(

@@ -68,7 +68,7 @@ class DumeReplica:
     ``cap`` is the most rows of an answer.
     """
 
-    path = "/dumes/donneesEssentielles"
+    path = address = "/dumes/donneesEssentielles"
 
     def __init__(self, rows: Iterable[ServedRow], cap: int = CAP):
         entries = sorted(map(_entry, rows), key=attrgetter("day"))

@@ -59,11 +59,15 @@ class Answer:
 class Replica(Protocol):
     """A service served at ``path`` and below: its answers, and what it counts.
 
+    ``address`` is the path that its clients are told, ``describe`` what else they need.
     ``answer`` does what was asked, even when the answer is then spoilt or lost;
     ``delivered`` is told of each answer that was sent whole.
     """
 
     path: str
+    address: str
+
+    def describe(self) -> dict[str, Any]: ...
 
     def answer(self, asked: Asked) -> Answer: ...
 
