@@ -255,7 +255,7 @@ def run(*options: object) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "give --dume-port (0 takes a free port)"),
+        ([], "give --dume-port or --boamp-port (0 takes a free port)"),
         (
             ["--dume-port", "99999"],
             "argument --dume-port: '99999' is not a whole number from 0 to 65535",
@@ -318,8 +318,8 @@ def test_port_taken():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         message = (
-            f"port {port} cannot be listened on: Address already in use; choose another "
-            "--dume-port, or 0 for a free one"
+            f"port {port} cannot be listened on: Address already in use; choose another, "
+            "or 0 for a free one"
         )
         assert run("--dume-port", str(port), "--records", "1") == (
             1,
