@@ -1,8 +1,8 @@
-"""The items: one class per type of contract and regime, validated by its JSON schema.
+"""The items: DECP records (a class per type of contract and regime) and notices.
 
-An item holds what every feed gets: ``reference``, ``type`` (MP, CC), ``regime`` (2019,
-2022) and ``record``, the DECP record. Its :class:`Origin` travels beside these fields and
-is never exported.
+Each is validated by its JSON schema. The item of a record holds what every feed gets:
+``reference``, ``type`` (MP, CC), ``regime`` (2019, 2022) and ``record``, the DECP record; that
+of a notice its fields. The :class:`Origin` travels beside these fields and is never exported.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from dume_spider.boamp.notice import ReadNotice, notice_schema
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.repair import join_problems
 from dume_spider.decp.schema import problems, record_schema
-from dume_spider.decp.verdict import Problem, Repair
+from dume_spider.decp.verdict import Problem, Repair, quote
 
 with warnings.catch_warnings():
     # scrapy-jsonschema 0.5.0 imports names that jsonschema has deprecated.
@@ -65,16 +66,30 @@ def _item_schema(type_: ContractType | None, regime: Regime | None) -> dict[str,
     return schema
 
 
-class DecpItem(JsonSchemaItem):
-    """A contract of which the type or the regime cannot be told, and base of the others."""
+class StoredItem(JsonSchemaItem):
+    """What the pipelines validate and keep in the store: base of all items."""
 
-    jsonschema = _item_schema(None, None)
+    jsonschema: ClassVar[dict[str, Any]] = {"type": "object"}
+    #: The field that holds the key of the service.
+    key_field: ClassVar[str]
     _origin: Origin
 
     @property
     def origin(self) -> Origin:
         """Where the item comes from (not a field: feeds do not export it)."""
         return self._origin
+
+    @property
+    def key(self) -> str | None:
+        """The service's key of the item; ``None`` when it has none."""
+        return self.get(self.key_field)
+
+
+class DecpItem(StoredItem):
+    """A contract of which the type or the regime cannot be told, and base of the others."""
+
+    jsonschema = _item_schema(None, None)
+    key_field = "reference"
 
 
 @cache
@@ -108,8 +123,31 @@ def make_item(
     return item
 
 
-def problems_of(item: DecpItem) -> tuple[Problem, ...]:
-    """All reasons why an item cannot be published: those of the mapping and the schema's."""
+class NoticeItem(StoredItem):
+    """A notice of the BOAMP (see :func:`dume_spider.boamp.notice.read_notice`)."""
+
+    jsonschema = notice_schema()
+    key_field = "idweb"
+
+    @classmethod
+    def of(cls, read: ReadNotice, row: Any, group: Group | None = None) -> Self:
+        """The item of a notice that was read from ``row``, saved with those of its group."""
+        item = cls(read.notice)
+        item._origin = Origin(
+            "boamp", row, read.problems, warnings=list(read.warnings), group=group
+        )
+        return item
+
+
+def problems_of(item: StoredItem) -> tuple[Problem, ...]:
+    """All reasons why an item cannot be accepted: those of its reading and the schema's."""
+    if not isinstance(item, DecpItem):
+        if item.origin.problems:
+            return item.origin.problems
+        return tuple(
+            Problem(".".join(map(str, error.absolute_path)), error.validator, quote(error.message))
+            for error in item.validator.iter_errors(dict(item))
+        )
     if "regime" not in item:
         return item.origin.problems
     found = problems(item["record"], item["type"], item["regime"])

@@ -65,4 +65,4 @@ class QuietLogFormatter(LogFormatter):
 
 
 def _name(item: Any) -> str:
-    return str(item.get("reference")) if hasattr(item, "get") else type(item).__name__
+    return str(getattr(item, "key", None) or type(item).__name__)

@@ -11,6 +11,7 @@ from scrapy.downloadermiddlewares.retry import RetryMiddleware
 from scrapy.utils.asyncio import sleep
 from scrapy.utils.response import response_status_message
 
+from dume_spider.boamp.answer import read_quota
 from dume_spider.dume.answer import decode
 from dume_spider.exceptions import AnswerError
 
@@ -35,7 +36,8 @@ class BackoffRetryMiddleware(RetryMiddleware):
     Retried besides what Scrapy retries: an answer with status 200 whose body is not whole
     JSON, for requests with ``meta["json"]``. Waits have a random part, so that requests that
     failed together do not come back together. A run retries ``RETRY_CEILING`` times at most:
-    a service that is down for good is not asked for ever.
+    a service that is down for good is not asked for ever. A 429 whose body speaks of a quota
+    that is used up is not retried: waiting a little does not help.
     """
 
     _left: int
@@ -60,6 +62,8 @@ class BackoffRetryMiddleware(RetryMiddleware):
         return await self._again(request, exception, None)
 
     def _reason(self, request: Request, response: Response) -> str | Exception | None:
+        if response.status == 429 and read_quota(429, {}, response.body):
+            return None
         if response.status in self.retry_http_codes:
             return response_status_message(response.status)
         if response.status == 200 and request.meta.get("json"):

@@ -99,17 +99,18 @@ def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
 
 @pytest.fixture
 def crawl(tmp_path: Path) -> Callable[..., Crawl]:
-    """Run ``scrapy crawl dume`` in a child process, in a folder of the test's own."""
+    """Run ``scrapy crawl`` in a child process, in a folder of the test's own."""
 
     def run(
         url: str,
         arguments: dict[str, str],
         settings: dict[str, str] | None = None,
         folder: Path = tmp_path,
+        spider: str = "dume",
         **options: Any,
     ) -> Crawl:
         done = subprocess.run(
-            crawl_command(folder, url, arguments, settings or {}),
+            crawl_command(folder, url, arguments, settings or {}, spider),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

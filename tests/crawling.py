@@ -56,7 +56,7 @@ class Crawl:
 
 def finished(status: int, output: str, folder: Path) -> Crawl:
     """A finished crawl by its log; ``run`` is the folder of its run, which may be an old one."""
-    name = re.search(r"Run (dume-\S+?)(?: carried on)?: ", output)
+    name = re.search(r"Run ([a-z]+-\S+?)(?: carried on)?: ", output)
     run = folder / "runs" / name[1] if name else None
     return Crawl(status, output, folder, run if run and run.is_dir() else None)
 
@@ -68,16 +68,21 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def crawl_command(
-    folder: Path, url: str, arguments: dict[str, str], settings: dict[str, str]
+    folder: Path,
+    url: str,
+    arguments: dict[str, str],
+    settings: dict[str, str],
+    spider: str = "dume",
 ) -> list[str]:
     """The command of a crawl that keeps everything in ``folder``."""
     given = FAST | {
-        "DUME_API_URL": url,
+        f"{spider.upper()}_API_URL": url,
         "DECP_FILES_URI": str(folder / "decp"),
         "DECP_STORE_URL": f"sqlite:///{folder / 'store.sqlite'}",
         "DECP_RUNS_DIR": str(folder / "runs"),
     }
-    command = [sys.executable, "-m", "scrapy", "crawl", "dume", "-O", str(folder / "items.jsonl")]
+    command = [sys.executable, "-m", "scrapy", "crawl", spider]
+    command += ["-O", str(folder / "items.jsonl")]
     for name, value in arguments.items():
         command += ["-a", f"{name}={value}"]
     for name, value in (given | settings).items():

@@ -7,7 +7,7 @@ import gc
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +30,8 @@ _EPILOG = (
     "that it printed: scrapy crawl publish -a create=true -a organization=ID_THAT_IT_PRINTED "
     "-a structure=plateforme -a name=Essai -a files='data/decp/*.json' "
     "-s DATAGOUV_API_URL=http://127.0.0.1:8200/api/1"
+    "Notices: scrapy sandbox --boamp-port 8300, then scrapy crawl boamp "
+    "-s BOAMP_API_URL=http://127.0.0.1:8300/api/explore/v2.1"
 )
 #: Days that are generated when neither ``--from`` nor ``--to`` is given.
 _DAYS = 30
@@ -40,28 +42,30 @@ class Command(ScrapyCommand):
 
     Prints one line, ``READY`` and a JSON object, when everything listens. ``dume`` is the
     address of the DUME service, ``stats`` and ``references`` those of its counts;
-    ``dume_rows``, ``dume_references`` and ``dume_days`` say what is served. ``datagouv`` is
-    the address of data.gouv.fr's API, ``datagouv_stats`` and ``datagouv_references`` those
-    of its counts; ``datagouv_keys``, ``datagouv_organization`` and
-    ``datagouv_other_organization`` are what a client needs to know.
+    ``dume_rows``, ``dume_references`` and ``dume_days`` say what is served. ``boamp``,
+    ``boamp_stats``, ``boamp_references``, ``boamp_rows`` and ``boamp_days`` are the same of the
+    BOAMP. ``datagouv`` is the address of data.gouv.fr's API, ``datagouv_stats`` and
+    ``datagouv_references`` those of its counts; ``datagouv_keys``, ``datagouv_organization``
+    and ``datagouv_other_organization`` are what a client needs to know.
     """
 
     requires_project = True
     requires_crawler_process = False
 
     def syntax(self) -> str:
-        return "[--dume-port PORT] [--datagouv-port PORT] [options]"
+        return "[--dume-port PORT] [--boamp-port PORT] [--datagouv-port PORT] [options]"
 
     def short_desc(self) -> str:
-        return "Serve local replicas of the DUME service and of data.gouv.fr"
+        return "Serve local replicas of the DUME service, of the BOAMP and of data.gouv.fr"
 
     def long_desc(self) -> str:
         return (
             "Serve replicas on 127.0.0.1, until Ctrl-C. That of the DUME service holds the "
             "records of DECP files, served in the assumed shape of the service's rows, or "
-            "generated ones. That of data.gouv.fr is empty; it has two organizations and keys "
-            "to publish with, is read only below /read-only, and takes bodies of up to N "
-            "bytes below /max-N. Prints one line READY with their addresses when they listen."
+            "generated ones; that of the BOAMP generated notices, or those of a file. That of "
+            "data.gouv.fr is empty; it has two organizations and keys to publish with, is read "
+            "only below /read-only, and takes bodies of up to N bytes below /max-N. Prints one "
+            "line READY with their addresses when they listen."
         )
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
@@ -79,6 +83,31 @@ class Command(ScrapyCommand):
             type=_number(int, 0, 65535),
             metavar="PORT",
             help="serve the data.gouv.fr replica on this port; 0 takes a free one",
+        )
+        group.add_argument(
+            "--boamp-port",
+            type=_number(int, 0, 65535),
+            metavar="PORT",
+            help="serve the BOAMP replica on this port; 0 takes a free one",
+        )
+        group.add_argument(
+            "--boamp-records",
+            type=_number(int, 0),
+            default=1000,
+            metavar="N",
+            help="notices to generate (default: 1000)",
+        )
+        group.add_argument(
+            "--boamp-file",
+            type=Path,
+            metavar="FILE",
+            help="serve the records of this JSON file instead: a list, or an answer of the API",
+        )
+        group.add_argument(
+            "--boamp-quota",
+            type=_number(int, 0),
+            metavar="N",
+            help="requests of the BOAMP API until the quota of the day is used up",
         )
         group.add_argument(
             "--data",
@@ -154,9 +183,10 @@ class Command(ScrapyCommand):
         super().process_options(args, opts)
         if args:
             raise UsageError(f"unknown argument: {args[0]} (see --help)", print_help=False)
-        if opts.dume_port is None and opts.datagouv_port is None:
+        if opts.dume_port is None and opts.boamp_port is None and opts.datagouv_port is None:
             raise UsageError(
-                "give --dume-port or --datagouv-port (0 takes a free port)", print_help=False
+                "give --dume-port, --boamp-port or --datagouv-port (0 takes a free port)",
+                print_help=False,
             )
         if opts.records is None:
             opts.records = 0 if opts.data else 1000
@@ -175,6 +205,7 @@ class Command(ScrapyCommand):
         from twisted.internet import reactor
         from twisted.internet.error import CannotListenError
 
+        from dume_spider.sandbox.boamp import BoampReplica
         from dume_spider.sandbox.datagouv import DatagouvReplica
         from dume_spider.sandbox.dume import DumeReplica
         from dume_spider.sandbox.server import Faults, Replica, serve
@@ -196,6 +227,9 @@ class Command(ScrapyCommand):
                 if opts.dume_port is not None:
                     replica = DumeReplica(_rows(opts), cap=opts.cap)
                     start("dume", opts.dume_port, replica, counts="")
+                if opts.boamp_port is not None:
+                    boamp = BoampReplica(_notices(opts), opts.boamp_quota)
+                    start("boamp", opts.boamp_port, boamp, counts="boamp_")
                 if opts.datagouv_port is not None:
                     portal = DatagouvReplica(Path(folder))
                     start("datagouv", opts.datagouv_port, portal, counts="datagouv_")
@@ -226,6 +260,14 @@ def _rows(opts: argparse.Namespace) -> Iterator[ServedRow]:
         opts.records, opts.seed, opts.first_day, opts.last_day, faulty=opts.faulty
     ):
         yield made.served
+
+
+def _notices(opts: argparse.Namespace) -> Iterable[dict[str, Any]]:
+    from dume_spider.sandbox.boamp_rows import generate_notices, read_notices
+
+    if opts.boamp_file is not None:
+        return read_notices(opts.boamp_file)
+    return generate_notices(opts.boamp_records, opts.seed, opts.first_day, opts.last_day)
 
 
 def _number(

@@ -169,7 +169,7 @@ def fit_date(raw: Any, field: str, names: Names = EXACT_NAMES) -> date | None:
     None when it is missing or not certain.
     """
     value = _Date(field).fit(raw, (), _Job(names))
-    return _calendar_day(value) if isinstance(value, str) else None
+    return calendar_day(value) if isinstance(value, str) else None
 
 
 def is_null(raw: Any) -> bool:
@@ -258,7 +258,7 @@ def fold(text: str) -> str:
 _DECIMAL = re.compile(r"([0-9]+)(?:[.,]([0-9]+))?")
 
 
-def _number(text: str, *, currency: bool) -> int | float | None:
+def number_of(text: str, *, currency: bool) -> int | float | None:
     """The number that a text stands for, if that is certain.
 
     Three decimals and more are not (``1.234`` may be a thousand), unless a zero comes
@@ -294,7 +294,7 @@ _MIDNIGHT = re.compile(r"[T ]00:00(?::00(?:[.,]0+)?)?")
 
 
 @lru_cache(maxsize=8192)
-def _calendar_day(text: str) -> date | None:
+def calendar_day(text: str) -> date | None:
     """The day that a text stands for, or None if it is not certain or not in the calendar.
 
     A zone behind a bare date is without effect. With a time, only midnight in Paris is
@@ -551,7 +551,7 @@ class _Date(_Scalar):
     rule = "date"
 
     def of_text(self, text: str, raw: str, path: _Path, job: _Job) -> Any:
-        day = _calendar_day(text)
+        day = calendar_day(text)
         if day is None:
             return self.refuse(text, raw, path, job)
         # Not strftime: it does not fill years to four digits on every system.
@@ -565,7 +565,7 @@ class _Number(_Scalar):
     currency = True
 
     def of_text(self, text: str, raw: str, path: _Path, job: _Job) -> Any:
-        number = _number(text, currency=self.currency)
+        number = number_of(text, currency=self.currency)
         if number is None or not self.accepts(number):
             return self.refuse(text, raw, path, job)
         job.repair(path, "number", raw, number)

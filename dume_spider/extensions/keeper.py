@@ -12,10 +12,10 @@ from scrapy import signals
 
 from dume_spider.exceptions import StoreError
 from dume_spider.extensions.run_summary import RunSummary
-from dume_spider.items import DecpItem
+from dume_spider.items import StoredItem
 from dume_spider.run import without_positions
 from dume_spider.store.ledger import Found, Marks, Window
-from dume_spider.store.store import Candidate, Outcome, Rejection
+from dume_spider.store.store import Candidate, NoticeRow, Outcome, Rejection
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -46,12 +46,12 @@ class Group:
     needs: frozenset[str] = frozenset()
     found: tuple[Found, ...] = ()
     is_lost: bool = False
-    accepted: list[tuple[DecpItem, Candidate, asyncio.Future[Outcome]]] = field(
+    accepted: list[tuple[StoredItem, Candidate | NoticeRow, asyncio.Future[Outcome]]] = field(
         default_factory=list
     )
-    rejected: list[tuple[DecpItem, Rejection]] = field(default_factory=list)
+    rejected: list[tuple[StoredItem, Rejection]] = field(default_factory=list)
 
-    def has(self, item: DecpItem) -> bool:
+    def has(self, item: StoredItem) -> bool:
         """Whether an item has come to the keeper."""
         return any(item is each[0] for each in (*self.accepted, *self.rejected))
 
@@ -101,16 +101,16 @@ class Keeper:
         """Note that a reference has left whose rows had all come before: an empty group."""
         self._add(group)
 
-    async def save(self, item: DecpItem, candidate: Candidate) -> Outcome:
-        """Save a record; its outcome. Raises :class:`StoreError` when it is not saved."""
+    async def save(self, item: StoredItem, candidate: Candidate | NoticeRow) -> Outcome:
+        """Save a record or notice; its outcome. Raises :class:`StoreError` when it is not saved."""
         saved: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         group = _group_of(item)
         group.accepted.append((item, candidate, saved))
         self._arrived(group)
         return await saved
 
-    def reject(self, item: DecpItem, rejection: Rejection) -> None:
-        """Keep a row that cannot be published."""
+    def reject(self, item: StoredItem, rejection: Rejection) -> None:
+        """Keep a row that cannot be accepted."""
         group = _group_of(item)
         group.rejected.append((item, rejection))
         self._arrived(group)
@@ -181,20 +181,20 @@ class Keeper:
         marks.tallies, self.run.untold = self.run.untold, Counter()
         return marks
 
-    def _tally(self, item: DecpItem) -> None:
+    def _tally(self, item: StoredItem) -> None:
         self._tally_unknown(item)
         for repair in item.origin.repairs:
             self.run.tally("repairs", f"{without_positions(repair.path)}: {repair.rule}")
         for warning in item.origin.warnings:
             self.run.tally("warnings", warning.rule)
 
-    def _tally_unknown(self, item: DecpItem) -> None:
+    def _tally_unknown(self, item: StoredItem) -> None:
         for path in item.origin.unknown:
             self.run.tally("unknown_keys", path)
 
     def item_left(self, item: Any) -> None:
         """Let go of a group that will never be whole: one of its rows was lost on its way."""
-        group = item.origin.group if isinstance(item, DecpItem) else None
+        group = item.origin.group if isinstance(item, StoredItem) else None
         if group is not None and group.coming and not group.has(item):
             self._lose(group, LOST)
 
@@ -208,6 +208,6 @@ class Keeper:
         group.accepted, group.rejected = [], []
 
 
-def _group_of(item: DecpItem) -> Group:
+def _group_of(item: StoredItem) -> Group:
     group = item.origin.group
     return Group(1) if group is None else group

@@ -119,7 +119,7 @@ class RunSummary:
 
     def item_error(self, item: Any, failure: Failure) -> None:
         """A record that no pipeline could keep has left as failed; the run is not to be trusted."""
-        self.run.fail_reference(item.get("reference"), str(failure.value))
+        self.run.fail_reference(getattr(item, "key", None), str(failure.value))
         self.run.fail(f"a record could not be kept: {failure.value}")
 
     def spider_closed(self, reason: str) -> None:

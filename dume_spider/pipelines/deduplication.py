@@ -11,15 +11,15 @@ from scrapy.exceptions import DropItem
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.exceptions import StoreError
 from dume_spider.extensions.keeper import Keeper
-from dume_spider.items import DecpItem
-from dume_spider.store.store import Candidate, Door
+from dume_spider.items import NoticeItem, StoredItem
+from dume_spider.store.store import Candidate, Door, NoticeRow
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
 
 class UnchangedRecord(DropItem):
-    """A record is already in a published file, as it is."""
+    """A record is already in a published file, or a notice in the store, as it is."""
 
     def __init__(self, reference: str):
         super().__init__(f"unchanged {reference}", log_level=logging.DEBUG)
@@ -42,9 +42,9 @@ class UnsavedRecord(DropItem):
 class DeduplicationPipeline:
     """Saves records in the store and lets only new and updated ones pass.
 
-    The newest version of a reference wins (most modifications, then the latest dates);
-    the others leave as ``superseded``. A record that is in a file already leaves as
-    ``unchanged``.
+    The newest version of a record's reference wins (most modifications, then the latest
+    dates); the others leave as ``superseded``. A record that is in a file already leaves as
+    ``unchanged``, and so does a notice whose row is in the store already.
     """
 
     def __init__(self, crawler: Crawler):
@@ -60,18 +60,18 @@ class DeduplicationPipeline:
         Raises :class:`UnchangedRecord`, :class:`SupersededRecord`, and
         :class:`UnsavedRecord` when the store could not take it.
         """
-        if not isinstance(item, DecpItem):
+        if not isinstance(item, StoredItem):
             return item
         keeper = self.crawler.get_extension(Keeper)
         try:
             outcome = await keeper.save(item, _candidate(item))
         except StoreError as error:
-            self.crawler.spider.run.fail_reference(item["reference"], str(error))
-            raise UnsavedRecord(item["reference"]) from error
+            self.crawler.spider.run.fail_reference(item.key, str(error))
+            raise UnsavedRecord(item.key) from error
         if outcome.door is Door.UNCHANGED:
-            raise UnchangedRecord(item["reference"])
+            raise UnchangedRecord(item.key)
         if outcome.door is Door.SUPERSEDED:
-            raise SupersededRecord(item["reference"], outcome.why)
+            raise SupersededRecord(item.key, outcome.why)
         return item
 
     def close_spider(self) -> None:
@@ -79,8 +79,10 @@ class DeduplicationPipeline:
         self.crawler.get_extension(Keeper).flush()
 
 
-def _candidate(item: DecpItem) -> Candidate:
+def _candidate(item: StoredItem) -> Candidate | NoticeRow:
     origin = item.origin
+    if isinstance(item, NoticeItem):
+        return NoticeRow.of(item["idweb"], item["dateparution"], origin.raw)
     return Candidate.of(
         origin.source,
         item["reference"],

@@ -13,7 +13,7 @@ from dume_spider.decp import rules
 from dume_spider.decp.verdict import Problem
 from dume_spider.exceptions import ArgumentError
 from dume_spider.extensions.keeper import Keeper
-from dume_spider.items import DecpItem, problems_of
+from dume_spider.items import DecpItem, StoredItem, problems_of
 from dume_spider.run import without_positions
 from dume_spider.store.store import Rejection
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class RejectedRecord(DropItem):
-    """A record cannot be published: raised by the validation pipeline, by the data's fault."""
+    """A record or notice cannot be accepted, by the data's fault."""
 
     def __init__(self, reference: str | None, problems: Sequence[Problem]):
         reasons = "; ".join(f"{p.path or 'record'}: {p.message}" for p in problems[:3])
@@ -54,10 +54,10 @@ def read_severities(settings: BaseSettings) -> Mapping[str, str]:
 class ValidationPipeline(JsonSchemaValidatePipeline):
     """The pipeline of scrapy-jsonschema with a fast verdict and reasons of our own.
 
-    After the schema come the State's rules (:mod:`dume_spider.decp.rules`), those that
-    reject and those that warn by the setting ``DECP_RULES``.
+    After the schema of a DECP record come the State's rules (:mod:`dume_spider.decp.rules`),
+    those that reject and those that warn by the setting ``DECP_RULES``.
 
-    Every :class:`DecpItem` either passes whole or is kept, with all its reasons, in the
+    Every :class:`StoredItem` either passes whole or is kept, with all its reasons, in the
     store and in the run's ``rejected.jsonl``. Stats: ``jsonschema/errors/<field>``, without
     list positions.
     """
@@ -74,10 +74,10 @@ class ValidationPipeline(JsonSchemaValidatePipeline):
 
     def process_item(self, item: Any) -> Any:
         """Return a valid item; raise :class:`RejectedRecord` for another."""
-        if not isinstance(item, DecpItem):
+        if not isinstance(item, StoredItem):
             return item
         problems = problems_of(item)
-        if not problems:
+        if not problems and isinstance(item, DecpItem):
             problems, warnings = rules.check(
                 item["record"],
                 item["type"],
@@ -85,8 +85,8 @@ class ValidationPipeline(JsonSchemaValidatePipeline):
                 day=self.crawler.spider.run.day,
                 severities=self._severities,
             )
-        if not problems:
             item.origin.warnings.extend(warnings)
+        if not problems:
             return item
         for path in dict.fromkeys(without_positions(problem.path) for problem in problems):
             self.stats.inc_value(self.STAT_FMT.format(field=path or "record"))
@@ -94,11 +94,11 @@ class ValidationPipeline(JsonSchemaValidatePipeline):
             item,
             Rejection(
                 source=item.origin.source,
-                reference=item.get("reference"),
-                type=item["type"],
+                reference=item.key,
+                type=item.get("type"),
                 regime=item.get("regime"),
                 problems=problems,
                 raw=orjson.dumps(item.origin.raw),
             ),
         )
-        raise RejectedRecord(item.get("reference"), problems)
+        raise RejectedRecord(item.key, problems)

@@ -74,7 +74,7 @@ _COMMON = {
 _ALONE = ("Sans objet", "Pas de ")
 
 # Codes of the CPV of 2008, the common first.
-_CPV = tuple(
+CPV_CODES = tuple(
     code
     for line in (
         "45210000 45000000 66510000 77310000 45112500 45223220 45421000 45200000 33141000 50112000",
@@ -316,9 +316,9 @@ class _Maker:
         floor = FIRST_DAY_OF_2022_REGIME.toordinal()
         # The first day that any date may be of.
         self._floor = floor if first >= floor else first - 500
-        self._buyers = _by_rank(_sirets(rng, max(1, records // 20), "12"))
-        self._winners = _by_rank(_sirets(rng, max(10, records // 3), "345789"))
-        self._cpv = _by_rank(_CPV)
+        self._buyers = _by_rank(sirets(rng, max(1, records // 20), "12"))
+        self._winners = _by_rank(sirets(rng, max(10, records // 3), "345789"))
+        self._cpv = _by_rank(CPV_CODES)
         self._label_tables: dict[tuple[ContractType, Regime], dict[str, _Weighted]] = {}
         self._makers = {
             (_MARCHE, Regime.R2022): self._marche,
@@ -633,7 +633,7 @@ def _iso(ordinal: int) -> str:
     return date.fromordinal(ordinal).isoformat()
 
 
-def _sirets(rng: random.Random, count: int, first_digits: str) -> list[str]:
+def sirets(rng: random.Random, count: int, first_digits: str) -> list[str]:
     """Different SIRETs with right check sums, that of their SIREN included."""
     found: dict[str, None] = {}
     while len(found) < count:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import orjson
 from scrapy import Request
-from scrapy.spidermiddlewares.httperror import HttpError
 from stdnum.fr import siret
 
 from dume_spider.decp.regime import ContractType
@@ -26,7 +25,8 @@ from dume_spider.exceptions import AnswerError, ArgumentError, RefusedError
 from dume_spider.extensions.keeper import Group, Keeper
 from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.items import DecpItem, Origin, make_item, problems_of
-from dume_spider.spiders.base import Argument, BaseSpider, a_date, a_shard, a_text, one_of, today
+from dume_spider.spiders.base import Argument, a_date, a_shard, a_text, one_of, today
+from dume_spider.spiders.harvest import HarvestSpider, asked_values, describe, resolve_dates
 from dume_spider.store.ledger import Found, Window
 from dume_spider.store.reading import StoreReader
 
@@ -54,9 +54,6 @@ TYPE_LABELS = {
 
 NO_SUCH_REFERENCE = "the service has no record under this reference"
 
-#: Requests in a row that get no answer, all retries used, before the run is given up.
-MOST_UNANSWERED = 10
-
 #: So many accepted rows of earlier harvests, and as many rejected ones, are looked at for labels
 #: by which a day can be enumerated.
 MOST_KNOWN = 10_000
@@ -81,7 +78,7 @@ def a_siret(text: str) -> str:
     return compact
 
 
-class DumeSpider(BaseSpider):
+class DumeSpider(HarvestSpider):
     """Collects the contracts published on the DUME service in a range of days.
 
     Each search window yields its references; each reference is asked for once, by a
@@ -117,23 +114,9 @@ class DumeSpider(BaseSpider):
         other_name = values.pop("reference_unique", None)
         if other_name and values.setdefault("reference", other_name) != other_name:
             raise ArgumentError("dume: reference and reference_unique differ; give one of them")
-        if "date" in values:
-            if "date_start" in values or "date_end" in values:
-                raise ArgumentError(
-                    "dume: argument date does not go with date_start or date_end; give either"
-                )
-            values["date_start"] = values["date_end"] = values.pop("date")
-        yesterday = today() - timedelta(days=1)
-        if "date_start" in values:
-            values.setdefault("date_end", max(yesterday, values["date_start"]))
-        elif "date_end" not in values and "reference" not in values:
-            values["date_start"] = values["date_end"] = yesterday
-        start, end = values.get("date_start"), values.get("date_end")
-        if start and end and end < start:
-            raise ArgumentError(
-                f"dume: argument date_end={str(end)!r} is before date_start={str(start)!r}; "
-                "give a last day that is not before the first"
-            )
+        if not values.keys() & {"date", "date_start", "date_end", "reference"}:
+            values["date"] = today() - timedelta(days=1)
+        resolve_dates("dume", values)
 
     @classmethod
     def check_settings(cls, settings: BaseSettings) -> None:
@@ -152,7 +135,6 @@ class DumeSpider(BaseSpider):
             requester_name=settings["DUME_REQUESTER_NAME"],
         )
         spider.names = read_names(settings)
-        spider.room = settings.getint("CONCURRENT_REQUESTS")
         spider.group_size = settings.getint("CONCURRENT_ITEMS")
         values = dict(spider.values)
         spider.detail = values.pop("detail", "always")
@@ -162,19 +144,12 @@ class DumeSpider(BaseSpider):
             spider.query, today=today(), known=spider.known_rows(), shard=shard
         )
         spider.missing = MissingFields(spider.names)
-        spider.seen = set()
-        spider.asked_for = set()
-        spider.pending = {}
         spider.emitted = set()
-        spider.in_flight = 0
-        spider.answers = 0
-        spider.unanswered = 0
         spider.logged_keys = set()
         return spider
 
     def asked(self) -> dict[str, Any]:
-        values = {name: str(value) for name, value in self.values.items()}
-        return {"url": self.url, "detail": "always", **values}
+        return {"url": self.url, "detail": "always", **asked_values(self.values)}
 
     async def start(self) -> AsyncIterator[Any]:
         self.keeper = self.crawler.get_extension(Keeper)
@@ -323,14 +298,6 @@ class DumeSpider(BaseSpider):
         self.pending[reference] = self.is_new(reference)
         return self.detail_request(reference, type_de)
 
-    def is_new(self, reference: str | None) -> bool:
-        """Whether a reference is seen for the first time in this run; it is then counted."""
-        if reference is None or reference in self.seen:
-            return False
-        self.seen.add(reference)
-        self.run.references += 1
-        return True
-
     def parse_detail(
         self, response: Response, reference: str, type_de: str | None
     ) -> Iterator[DecpItem | Request]:
@@ -382,30 +349,6 @@ class DumeSpider(BaseSpider):
         self.reference_failed(failure.request.cb_kwargs["reference"], describe(failure.value))
         self.check_service(failure.value)
 
-    def reference_failed(self, reference: str, why: str, *, is_answered: bool = False) -> None:
-        """Count and name a reference that could not be collected."""
-        logger.info("Reference %s failed: %s", reference, why)
-        self.run.rows += 1
-        self.run.fail_reference(reference, why, is_answered=is_answered)
-        self.settle(reference)
-
-    def check_service(self, error: BaseException) -> None:
-        """Close the spider when request after request gets no answer: the service is down."""
-        if isinstance(error, AnswerError):
-            return
-        self.unanswered += 1
-        if self.unanswered == MOST_UNANSWERED:
-            logger.error(
-                "The service gives no answer: %d requests in a row failed; the run ends here",
-                MOST_UNANSWERED,
-            )
-            self.stop("service_down")
-
-    def settle(self, reference: str) -> None:
-        """Note that a reference asked for has left through its doors."""
-        if self.pending.pop(reference, False):
-            self.run.references_done += 1
-
     def emit(self, item: DecpItem, mapped: MappedRow) -> DecpItem:
         """Count a row that enters, and what is unknown in it."""
         self.run.rows += 1
@@ -431,8 +374,7 @@ class DumeSpider(BaseSpider):
         """Settle the books: what was not answered is named, what was proven is said."""
         if self.query.reference and not self.seen and not self.run.failures:
             self.reference_failed(self.query.reference, NO_SUCH_REFERENCE, is_answered=True)
-        for reference in list(self.pending):
-            self.reference_failed(reference, f"the run ended before its answer ({reason})")
+        self.give_up_pending(reason)
         self.run.proof = self.planner.status
         self.run.unproven += (unproven.as_dict() for unproven in self.planner.unproven)
         self.run.advice += self.missing.advice()
@@ -486,17 +428,3 @@ def facts_of_json(values: Sequence[Any]) -> RowFacts:
 def in_parts(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
     """The values in parts of ``size`` at most; one empty part if there are none."""
     return [values[at : at + size] for at in range(0, max(len(values), 1), size)]
-
-
-def describe(error: BaseException) -> str:
-    """An error of a request in one line: its cause, where the downloader wraps one."""
-    while not isinstance(error, AnswerError):
-        if reasons := getattr(error, "reasons", None):
-            error = reasons[0].value
-        elif error.__cause__ is not None:
-            error = error.__cause__
-        else:
-            break
-    if isinstance(error, HttpError):
-        return f"HTTP status {error.response.status}"
-    return " ".join(str(error).split()) or type(error).__name__

@@ -28,6 +28,7 @@ from sqlalchemy import Connection, Table, delete, func, insert, select, text, up
 from dume_spider.exceptions import StoreError
 from dume_spider.store.database import Database
 from dume_spider.store.doors import Candidate, Door, Outcome
+from dume_spider.store.notices import NoticeRow
 from dume_spider.store.store import Rejection, Store
 from dume_spider.store.tables import (
     file_sets,
@@ -129,11 +130,14 @@ class Harvest:
         self._id = lock.harvest
 
     def save(
-        self, candidates: Sequence[Candidate], refused: Sequence[Rejection], marks: Marks
+        self,
+        candidates: Sequence[Candidate | NoticeRow],
+        refused: Sequence[Rejection],
+        marks: Marks,
     ) -> tuple[list[Outcome], list[Outcome]]:
-        """Save records, rejected rows and marks, all or none.
+        """Save records and notices, rejected rows and marks, all or none.
 
-        Returns the outcomes of the records and those of the rejected rows, in their order.
+        Returns the outcomes of the first and those of the rejected rows, in their order.
         """
         outcomes = self._store.keep(
             self.run, candidates, refused, lambda connection: self._mark(connection, marks)

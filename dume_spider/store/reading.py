@@ -22,7 +22,14 @@ from dume_spider.store.database import Database
 from dume_spider.store.doors import plain
 from dume_spider.store.placing import PendingRecord
 from dume_spider.store.publications import published_names
-from dume_spider.store.tables import records, rejections, runs, versions
+from dume_spider.store.tables import (
+    notice_versions,
+    notices,
+    records,
+    rejections,
+    runs,
+    versions,
+)
 
 #: Records or rows read at once.
 PAGE = 500
@@ -40,6 +47,15 @@ class RawRow(NamedTuple):
     reference: str | None
     raw: bytes
     rejection: int | None
+
+
+class NoticeLine(NamedTuple):
+    """A notice of the BOAMP: its ``idweb``, its ``dateparution`` (or empty), and its row as
+    served (JSON)."""
+
+    reference: str
+    published: str
+    raw: bytes
 
 
 class StoreReader:
@@ -110,6 +126,29 @@ class StoreReader:
                 row.published,
                 row.record,
             )
+
+    def notices(self, *, since: str = "", until: str = "", run: str = "") -> Iterator[NoticeLine]:
+        """The current state of each notice, in the order of ``dateparution`` and ``idweb``.
+
+        ``since`` and ``until`` are days of publication, both included; ``run``: only states
+        that this run received.
+        """
+        chosen: list[Any] = []
+        if since:
+            chosen.append(notices.c.published >= since)
+        if until:
+            chosen += [notices.c.published <= until, notices.c.published != ""]
+        if run:
+            chosen.append(notice_versions.c.run == self._number(run))
+        keys = (
+            select(notices.c.id, notices.c.version)
+            .join(notice_versions, _CURRENT_NOTICE)
+            .where(*chosen)
+            .order_by(notices.c.published, notices.c.reference)
+        )
+        columns = (notice_versions.c.notice_id, notice_versions.c.number)
+        for row in self._pages(keys, _NOTICES, columns):
+            yield NoticeLine(row.reference, row.published, zlib.decompress(row.raw))
 
     def accepted_rows(self, source: str, run: str = "") -> Iterator[RawRow]:
         """The raw row of the current version of each reference; of ``run``: that it received.
@@ -221,6 +260,16 @@ _RAW = select(
     versions.c.raw,
     records.c.reference,
 ).join(records, records.c.id == versions.c.record_id)
+_CURRENT_NOTICE = and_(
+    notice_versions.c.notice_id == notices.c.id, notice_versions.c.number == notices.c.version
+)
+_NOTICES = select(
+    notice_versions.c.notice_id,
+    notice_versions.c.number,
+    notice_versions.c.raw,
+    notices.c.reference,
+    notices.c.published,
+).join(notices)
 _REJECTED = select(rejections.c.id, rejections.c.type, rejections.c.reference, rejections.c.raw)
 
 

@@ -149,7 +149,8 @@ _ADDED = select(records.c.reference, records.c.id).where(
     among(records.c.reference, "references"),
     records.c.first_run == bindparam("this_run"),
 )
-_RESOLVE = (
+#: Close the rejections of references that are accepted now.
+RESOLVE = (
     update(rejections)
     .where(
         rejections.c.source == bindparam("of_source"),
@@ -419,9 +420,7 @@ class Saver:
         self._decide(cases.values())
         promoted = self._claim(cases)
         self._write(cases.values(), promoted)
-        self._execute(
-            _RESOLVE, "references", references, of_source=self._source, this_run=self._run
-        )
+        self._execute(RESOLVE, "references", references, of_source=self._source, this_run=self._run)
         for case in cases.values():
             for position, outcome in case.outcomes():
                 self._count(outcome)

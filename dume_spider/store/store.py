@@ -1,9 +1,9 @@
 """The store: what was received and what became of it, kept between runs.
 
 A *run* is one execution of a spider. Each row that it gives to the store leaves through
-exactly one :class:`Door`; a record that is ``new`` or ``updated`` is *owed* by its run until
-it stands in a file. What another run owes, killed or still running, is taken over by the
-run that receives it next, so that it is written once.
+exactly one :class:`Door`; a DECP record that is ``new`` or ``updated`` is *owed* by its run
+until it stands in a file. What another run owes, killed or still running, is taken over by
+the run that receives it next, so that it is written once.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dume_spider.decp.verdict import Problem
 from dume_spider.exceptions import StoreError
 from dume_spider.store.database import Database
 from dume_spider.store.doors import TWICE, Candidate, Door, Outcome, as_json, plain
+from dume_spider.store.notices import NoticeRow, NoticeSaver
 from dume_spider.store.placing import (
     POSITION,
     Commit,
@@ -50,6 +51,7 @@ __all__ = [
     "Candidate",
     "Counts",
     "Door",
+    "NoticeRow",
     "Outcome",
     "PendingRecord",
     "PlannedFile",
@@ -175,8 +177,8 @@ class Store:
             ).scalar_one()
         return Counts(*(getattr(line, name) for name in Counts._fields[:-1]), left)
 
-    def save(self, run: str, candidates: Sequence[Candidate]) -> list[Outcome]:
-        """Save records, all or none; the outcome of each, in their order.
+    def save(self, run: str, candidates: Sequence[Candidate | NoticeRow]) -> list[Outcome]:
+        """Save records and notices, all or none; the outcome of each, in their order.
 
         Give the versions of one reference in one batch where they are known together: it
         saves work, and what is decided does not depend on it.
@@ -195,7 +197,7 @@ class Store:
     def keep(
         self,
         run: str,
-        candidates: Sequence[Candidate],
+        candidates: Sequence[Candidate | NoticeRow],
         refused: Sequence[Rejection],
         mark: Callable[[Connection], object] = lambda _: None,
     ) -> tuple[list[Outcome], list[Outcome]]:
@@ -218,13 +220,19 @@ class Store:
         self,
         connection: Connection,
         run: int,
-        candidates: Sequence[Candidate],
+        candidates: Sequence[Candidate | NoticeRow],
         counts: dict[int, Counter[str]],
     ) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
         sources: dict[str, list[tuple[int, Candidate]]] = defaultdict(list)
+        rows: dict[int, NoticeRow] = {}
         for position, candidate in enumerate(candidates):
-            sources[candidate.source].append((position, candidate))
+            if isinstance(candidate, NoticeRow):
+                rows[position] = candidate
+            else:
+                sources[candidate.source].append((position, candidate))
+        saved = NoticeSaver(self._database, connection, run, counts[run]).save([*rows.values()])
+        outcomes.update(zip(rows, saved, strict=True))
         for source, batch in sorted(sources.items()):
             saver = Saver(self._database, connection, run, source, counts)
             outcomes.update(saver.save(batch))

@@ -3,7 +3,8 @@
 A *reference* has one line in ``records`` (small, often updated: its state) and one line in
 ``versions`` for each state it has been in (large, hardly ever updated: the record and its
 raw row). ``file_sets`` are the documents written, ``files`` their formats, ``contents``
-which versions they hold. Runs are referred to by number.
+which versions they hold. Runs are referred to by number. ``notices`` and ``notice_versions``
+are the same for the notices of the BOAMP, which are never in DECP files.
 
 Texts that order or select are compared byte by byte on every engine (collation C).
 """
@@ -310,6 +311,32 @@ tallies = Table(
     sqlite_with_rowid=False,
 )
 
+#: The BOAMP's notices, by idweb: which version is the current one, and who saw it.
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("reference", _Name, nullable=False, comment="idweb"),
+    Column("published", _Name, nullable=False, comment="YYYY-MM-DD or empty"),
+    Column("version", Integer, nullable=False, comment="the current one, and the last"),
+    Column("fingerprint", LargeBinary, nullable=False, comment="of the row as served"),
+    Column("first_run", Integer, nullable=False),
+    Column("last_run", Integer, nullable=False, comment="the last that saw the notice"),
+    Index("notices_reference", "reference", unique=True),
+    Index("notices_published", "published", "reference"),
+)
+
+#: Every state that a notice was served in. What it means is read from the row.
+notice_versions = Table(
+    "notice_versions",
+    metadata,
+    Column("notice_id", ForeignKey("notices.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("run", Integer, nullable=False, comment="that received it"),
+    Column("raw", LargeBinary, nullable=False, comment="the row as served, zlib"),
+    PrimaryKeyConstraint("notice_id", "number"),
+)
+
 #: Which rows a run has rejected; the rows themselves are in ``rejections``.
 rejected = Table(
     "rejected",
@@ -378,6 +405,7 @@ def _run_ddl(connection: Connection, statements: Sequence[str]) -> None:
     types = {
         "{id}": "INTEGER NOT NULL PRIMARY KEY" if sqlite else "SERIAL PRIMARY KEY",
         "{number}": "INTEGER NOT NULL PRIMARY KEY" if sqlite else "BIGSERIAL PRIMARY KEY",
+        "{big}": "INTEGER" if sqlite else "BIGINT",
         "{name}": "VARCHAR" if sqlite else 'VARCHAR COLLATE "C"',
         "{bytes}": "BLOB" if sqlite else "BYTEA",
         "{end}": " WITHOUT ROWID" if sqlite else "",
@@ -419,6 +447,24 @@ _PUBLICATIONS_DDL = (
     "dataset {name} NOT NULL, PRIMARY KEY (run, portal, dataset)){end}",
 )
 
+
+def _add_notices(connection: Connection) -> None:
+    """Version 5: the notices of the BOAMP."""
+    _run_ddl(connection, _NOTICES_DDL)
+
+
+_NOTICES_DDL = (
+    "CREATE TABLE notices (id {number}, reference {name} NOT NULL, published {name} NOT NULL, "
+    "version INTEGER NOT NULL, fingerprint {bytes} NOT NULL, first_run INTEGER NOT NULL, "
+    "last_run INTEGER NOT NULL)",
+    "CREATE UNIQUE INDEX notices_reference ON notices (reference)",
+    "CREATE INDEX notices_published ON notices (published, reference)",
+    "CREATE TABLE notice_versions (notice_id {big} NOT NULL REFERENCES notices (id), "
+    "number INTEGER NOT NULL, run INTEGER NOT NULL, raw {bytes} NOT NULL, "
+    "PRIMARY KEY (notice_id, number))",
+)
+
+
 #: How each version is made from the one before. A new store is made at the last version at
 #: once, so a step may rely on the tables of its own time only: it writes out its DDL.
 #: To change the tables: change their definition above and append one step.
@@ -426,6 +472,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _add_ledger,
     _add_contracts,
     _add_publications,
+    _add_notices,
 )
 
 

@@ -255,7 +255,7 @@ def run(*options: object) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "give --dume-port or --datagouv-port (0 takes a free port)"),
+        ([], "give --dume-port, --boamp-port or --datagouv-port (0 takes a free port)"),
         (
             ["--dume-port", "99999"],
             "argument --dume-port: '99999' is not a whole number from 0 to 65535",

@@ -221,7 +221,8 @@ def test_a_store_of_version_1_is_brought_up(store_url: str) -> None:
     store.reject("old", [refused("A", "x")])
     with store.database.writing() as connection:
         ledger = ("windows", "found", "settled_rows", "tallies", "harvests", "rejected")
-        for table in (*ledger, "publications", "destinations"):
+        others = ("publications", "destinations", "notice_versions", "notices")
+        for table in (*ledger, *others):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("DROP INDEX records_contract"))
         connection.execute(text("ALTER TABLE records DROP COLUMN contract"))

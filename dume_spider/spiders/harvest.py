@@ -1,0 +1,136 @@
+"""What the spiders share that search a service: the books of what was found and asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from scrapy.spidermiddlewares.httperror import HttpError
+
+from dume_spider.exceptions import AnswerError, ArgumentError
+from dume_spider.extensions.keeper import Keeper
+from dume_spider.spiders.base import BaseSpider, today
+
+if TYPE_CHECKING:
+    from scrapy import Request
+    from scrapy.crawler import Crawler
+
+logger = logging.getLogger(__name__)
+
+#: Requests in a row that get no answer, all retries used, before the run is given up.
+MOST_UNANSWERED = 10
+
+
+class HarvestSpider(BaseSpider):
+    """A spider whose searches find references, each of which is collected once.
+
+    ``room`` is how many searches may be on their way, ``in_flight`` how many are;
+    ``asked_for`` are the references for which a request of their own was made, ``pending``
+    those of them whose answer is awaited, with whether they are counted as done by it.
+    """
+
+    keeper: Keeper
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        spider.room = crawler.settings.getint("CONCURRENT_REQUESTS")
+        spider.seen = set()
+        spider.asked_for = set()
+        spider.pending = {}
+        spider.in_flight = 0
+        spider.answers = 0
+        spider.unanswered = 0
+        return spider
+
+    def next_searches(self) -> Iterator[Request]:
+        """The searches that can be sent now."""
+        raise NotImplementedError
+
+    def is_new(self, reference: str | None) -> bool:
+        """Whether a reference is seen for the first time in this run; it is then counted."""
+        if reference is None or reference in self.seen:
+            return False
+        self.seen.add(reference)
+        self.run.references += 1
+        return True
+
+    def reference_failed(
+        self, reference: str | None, why: str, *, is_answered: bool = False
+    ) -> None:
+        """Count and name a reference that could not be collected."""
+        logger.info("Reference %s failed: %s", reference, why)
+        self.run.rows += 1
+        self.run.fail_reference(reference, why, is_answered=is_answered)
+        self.settle(reference)
+
+    def settle(self, reference: str | None) -> None:
+        """Note that a reference asked for has left through its doors."""
+        if self.pending.pop(reference, False):
+            self.run.references_done += 1
+
+    def give_up_pending(self, reason: str) -> None:
+        """Name the references whose answer has not come when the spider closes."""
+        for reference in list(self.pending):
+            self.reference_failed(reference, f"the run ended before its answer ({reason})")
+
+    def check_service(self, error: BaseException) -> None:
+        """Close the spider when request after request gets no answer: the service is down."""
+        if isinstance(error, AnswerError):
+            return
+        self.unanswered += 1
+        if self.unanswered == MOST_UNANSWERED:
+            logger.error(
+                "The service gives no answer: %d requests in a row failed; the run ends here",
+                MOST_UNANSWERED,
+            )
+            self.stop("service_down")
+
+
+def resolve_dates(spider: str, values: dict[str, Any]) -> None:
+    """Turn ``date`` into ``date_start`` and ``date_end``, and complete what one of them means.
+
+    Without an end it is yesterday. Raises :class:`ArgumentError`.
+    """
+    if "date" in values:
+        if "date_start" in values or "date_end" in values:
+            raise ArgumentError(
+                f"{spider}: argument date does not go with date_start or date_end; give either"
+            )
+        values["date_start"] = values["date_end"] = values.pop("date")
+    if "date_start" in values:
+        yesterday = today() - timedelta(days=1)
+        values.setdefault("date_end", max(yesterday, values["date_start"]))
+    start, end = values.get("date_start"), values.get("date_end")
+    if start and end and end < start:
+        raise ArgumentError(
+            f"{spider}: argument date_end={str(end)!r} is before date_start={str(start)!r}; "
+            "give a last day that is not before the first"
+        )
+
+
+def asked_values(values: Mapping[str, Any]) -> dict[str, str]:
+    """The values of arguments as plain texts, for :meth:`BaseSpider.asked`."""
+    return {name: str(value) for name, value in values.items()}
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The error that the downloader has wrapped."""
+    while not isinstance(error, AnswerError):
+        if reasons := getattr(error, "reasons", None):
+            error = reasons[0].value
+        elif error.__cause__ is not None:
+            error = error.__cause__
+        else:
+            break
+    return error
+
+
+def describe(error: BaseException) -> str:
+    """An error of a request in one line: its cause, where the downloader wraps one."""
+    error = cause_of(error)
+    if isinstance(error, HttpError):
+        return f"HTTP status {error.response.status}"
+    return " ".join(str(error).split()) or type(error).__name__
