@@ -764,6 +764,34 @@ def test_an_objet_too_long_for_the_format_is_told() -> None:
     assert found["notes"] == [note(path, "objet-long", "has 1001 characters, more than 1000")]
 
 
+def test_places_that_are_none() -> None:
+    place = {
+        "cbc:PostalZone": "1012 AB",
+        "cbc:CountrySubentityCode": ["FRK26", "Rhône", ""],
+        "cac:Country": {"cbc:IdentificationCode": "NLD"},
+    }
+    address = {"cac:RealizedLocation": {"cac:Address": place}}
+    found = only(simple(lots=lot("LOT-0001", "L", **address)))
+    assert ([nuts["value"] for nuts in found["nuts"]], found["places"]) == (["FRK26"], [])
+    assert [told["message"] for told in found["notes"]] == ["'Rhône' is not a code of the NUTS"]
+
+
+def test_several_places_are_no_lieu_execution() -> None:
+    two = [{"cac:Address": {"cbc:PostalZone": zone}} for zone in ("69001", "69002")]
+    found = only(simple(lots=lot("LOT-0001", "L", **{"cac:RealizedLocation": two})))
+    assert [place["value"] for place in found["places"]] == ["69001", "69002"]
+    assert "lieuExecution" in found["missing"]
+
+
+def test_a_result_that_names_no_lot() -> None:
+    results = result("LOT-0001", tender="TEN-1") | {"efac:TenderLot": ""}
+    found = only(simple(results=results), objet="Travaux")
+    assert (found["lot"], found["title"], found["decp"]["objet"]) == (None, None, "Travaux")
+    assert found["notes"] == [
+        note(f"{RESULT}.efac:LotResult", "lot", "the result does not name one lot")
+    ]
+
+
 def test_a_call_for_tenders_has_no_awards() -> None:
     assert awards(donnees={"EFORMS": {"ContractNotice": {"cac:ProcurementProject": {}}}}) == []
 
@@ -903,6 +931,62 @@ def test_fnsimple_lot_by_lot() -> None:
             decp={},
             missing=[],
         ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "lots"),
+    [
+        ("Le lot n° 07 est attribué à TRAVAUX SA.", [("7", None)]),
+        # The line of the lot may name the lot or who won it: only with a winner elsewhere.
+        ("Lot 1 : TRAVAUX SARL", [("1", None)]),
+        ("Lot 1 : Voirie\nTitulaire : X SARL", [("1", "Voirie")]),
+        (
+            "Lot 1 : Voirie\nInfructueux\nLot 02 - Bâti : Titulaire : Y",
+            [("1", "Voirie"), ("2", None)],
+        ),
+        ("- LOT n°3a – Enduits\n4 rue X\nAttributaire : X SARL", [("3a", "Enduits")]),
+    ],
+)
+def test_fnsimple_lots(text: str, lots: list[tuple[str, str | None]]) -> None:
+    found = awards(donnees=fnsimple(text), titulaire=["TRAVAUX SA", "TRAVAUX SARL"])
+    told = [(a["lot"]["value"], a["title"]["value"]) for a in found]
+    assert told == [(number, title or "Réfection de la voirie") for number, title in lots]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Lot 1 : X SARL\nLot 1 : Y SARL",
+        "Lot 1 : X SARL\nComme le lot 2",
+        "Lot 1 et 2 : X SARL",
+        "Lots n° 1, 3 : X SARL\nLot 2 : Y SARL",
+        "Tous les lots : X SARL",
+        "Lot 1 : X SARL Lot 2 : Y SARL",
+    ],
+)
+def test_fnsimple_lots_not_one_by_one(text: str) -> None:
+    found = only(fnsimple(text), titulaire=["X SARL"])
+    assert (found["status"], found["lot"], found["winners"]) == ("unclear", None, [])
+    assert [told["rule"] for told in found["notes"]] == ["prose-lots"]
+
+
+def test_fnsimple_what_is_said_in_two_ways_is_left_out() -> None:
+    text = (
+        "Titulaire : TRAVAUX SA\nMarché n° : A\nMarché n° : B\nSous-traitance : oui\n"
+        "Sous-traitance : non\nNombre d'offres reçues : 2\nNombre d'offres reçues : 3\n"
+        "Date d'attribution : 01/10/26\nDate d'attribution : 02/10/26\n"
+        "Date de notification : 31/02/2026"
+    )
+    found = only(fnsimple(text))
+    assert (found["reference"], found["subcontracting"], found["offers"]) == (None, None, None)
+    assert found["dates"] == []
+    assert [told["message"] for told in found["notes"]] == [
+        "the text has several numbers of offers",
+        "the text has several contract numbers",
+        "the text has several answers on sub-contracting",
+        "the text has several dates of decision",
+        "'2026-02-31' is not a date for certain",
     ]
 
 
