@@ -66,15 +66,16 @@ class _EForms:
         # Seen in both places.
         self._parties = _index([*results, *extensions], "efac:TenderingParty")
         self._lots = _index([document], "cac:ProcurementProjectLot")
-        companies = [
-            company
-            for extension in extensions
-            for company in extension.all("efac:Organizations", "efac:Organization", "efac:Company")
-        ]
         self._companies: dict[str, list[Node]] = {}
-        for company in companies:
-            for id in _texts(company.all("cac:PartyIdentification", "cbc:ID")):
-                self._companies.setdefault(id, []).append(company)
+        for extension in extensions:
+            for organisation in extension.all("efac:Organizations", "efac:Organization"):
+                companies = organisation.all("efac:Company")
+                # A reference may be to a department of the company, too.
+                points = [*companies, *organisation.all("efac:TouchPoint")]
+                for id in {
+                    id for p in points for id in _texts(p.all("cac:PartyIdentification", "cbc:ID"))
+                }:
+                    self._companies.setdefault(id, []).extend(companies)
         subtype = agreed(
             node
             for extension in extensions
@@ -122,6 +123,8 @@ class _EForms:
                     award.note(result.path, "tender-losing", message)
             unsigned = not any(self._tenders_of(contract) for contract in contracts)
             own = signed[tender] or (contracts if len(tenders) == 1 and unsigned else [])
+            if contracts and not own and len(tenders) == 1:
+                award.note(result.path, "contracts", "its contracts are of other tenders")
             self._add_contract(award, result, own)
             self._add_tender(award, result, tender)
             yield award
@@ -405,10 +408,10 @@ def _add_passage(award: Award, passage: Passage, path: str, own: set[str]) -> No
         else:
             award.status = "not-awarded"
             return
-    if not passage.names and not sirets:
+    if not passage.names:
         award.unclear(path, "winner-missing", "the text does not say for certain who won")
-    elif len(passage.names) <= 1 and len(sirets) <= 1:
-        name = found(passage.names[0], path) if passage.names else None
+    elif len(passage.names) == 1 and len(sirets) <= 1:
+        name = found(passage.names[0], path)
         award.winners = [party(name, map(at, sirets), postcode=_FRENCH)]
         award.grouping = "unknown"
     else:
@@ -416,7 +419,8 @@ def _add_passage(award: Award, passage: Passage, path: str, own: set[str]) -> No
             award.note(path, "identifiers", "whose number is whose cannot be told")
         award.winners = [party(found(name, path), ()) for name in passage.names]
         award.grouping = "unknown"
-        award.unclear(path, "winners", "several names: a group, or several winners")
+        if len(passage.names) > 1:
+            award.unclear(path, "winners", "several names: a group, or several winners")
 
 
 # ---------------------------------------------------------------------------- MAPA

@@ -359,6 +359,21 @@ def test_trap_the_buyer_is_the_one_that_is_referenced() -> None:
     assert found["decp"]["titulaires"] == titulaire(WORKS)
 
 
+def test_a_reference_to_a_department_of_a_company() -> None:
+    organisation = company("ORG-1", "Ville de Test", CITY)
+    organisation["efac:TouchPoint"] = {"cac:PartyIdentification": id_("TPO-1")}
+    found = only(simple(organisations=[organisation, company("ORG-2", "A", WORKS)], buyer="TPO-1"))
+    assert found["buyers"] == [BOUGHT]
+
+
+def test_a_contract_of_another_tender_is_not_taken() -> None:
+    found = only(simple(contracts=contract("CON-1", "TEN-9", reference="M1")))
+    assert (found["status"], found["reference"]) == ("awarded", None)
+    assert found["notes"] == [
+        note(f"{RESULT}.efac:LotResult", "contracts", "its contracts are of other tenders")
+    ]
+
+
 def test_trap_several_buyers_are_no_acheteur() -> None:
     two = [
         {"cac:Party": {"cac:PartyIdentification": id_("ORG-1")}},
@@ -1027,6 +1042,8 @@ def test_fnsimple_lots_that_cannot_be_told_apart_are_kept_as_text() -> None:
         ("Montant de l'accord-cadre : 9 € HT maximum", [("maximum", 9, "EUR", "excluded")]),
         ("Montant : 9 € HT\nMontant : 10 € HT", []),
         ("Montant annuel : 9 000 € HT", []),
+        ("Capital : 9 000 €", []),
+        ("Capital : 9 000 €\nPrix : 10 € HT", [("contract", 10, "EUR", "excluded")]),
         ("Tranche ferme : 9 000 € HT", []),
         ("Montant : 1.234,56 € HT", []),
         ("Montant : 1 000 € HT soit 1.200,00 € TTC", []),
@@ -1059,10 +1076,23 @@ def test_fnsimple_amounts_of_a_framework_agreement(about: str) -> None:
         ("Titulaire : MIRECO - 134 rue", ["MIRECO"], "awarded", ["MIRECO"]),
         ("notifié à la SARL 2 LIVES.", ["SARL 2 LIVES"], "awarded", ["SARL 2 LIVES"]),
         ("Le marché est attribué.", ["TRAVAUX SA"], "awarded", ["TRAVAUX SA"]),
+        ("Il y a un marché. B SA.", ["A", "B SA"], "awarded", ["B SA"]),
         ("Le marché est attribué.", ["A SA", "B SA"], "unclear", ["A SA", "B SA"]),
         # Not a word of the text, though its letters stand there.
         ("Attribué à VARENNE SA", ["ARENN", "VARENNE SA"], "awarded", ["VARENNE SA"]),
         ("Le marché est attribué.", [], "unclear", []),
+        ("Titulaire : voir annexe", [], "unclear", []),
+        ("Titulaire : NC", [], "unclear", []),
+        (f"Titulaire : DUBOIS (SIRET {WORKS})", [], "awarded", ["DUBOIS"]),
+        ("Titulaire : DUBOIS - 412 300 014 00013", [], "awarded", ["DUBOIS"]),
+        (
+            "Marché n° : 1\nA SA, 1 rue X, 69001 Lyon\nB SA, 2 rue X, 69002 Lyon",
+            [],
+            "unclear",
+            ["A SA", "B SA"],
+        ),
+        # Courts have an address, too.
+        ("Marché n° : 1\nSource\nTribunal de X, 1 rue X, 69001 Lyon", [], "unclear", []),
         ("Cet avis a été déclaré Infructueux", [], "not-awarded", []),
         ("Cet avis a été déclaré Infructueux", ["TRAVAUX SA"], "not-awarded", []),
         ("Titulaire : TRAVAUX SA\nLot déclaré infructueux", [], "unclear", ["TRAVAUX SA"]),
@@ -1074,8 +1104,28 @@ def test_fnsimple_winners(text: str, listed: list[str], status: str, winners: li
     assert [winner["name"]["value"] for winner in found["winners"]] == winners
 
 
+@pytest.mark.parametrize(
+    ("text", "sirets"),
+    [
+        (f"Titulaire : DUBOIS\n1 rue X\nSIREN : {WORKS}", [WORKS]),
+        (f"DUBOIS ({WORKS}) et DUBOIS {WORKS}", [WORKS]),
+        (f"DUBOIS {LA_POSTE}", [LA_POSTE]),
+        # Before the winner is named, or of someone else.
+        (f"SIRET {PAINT}\nTitulaire : DUBOIS", []),
+        (f"Titulaire : DUBOIS\nAcheteur : {PAINT}", []),
+        # Two numbers, and no numbers at all.
+        (f"Titulaire : DUBOIS {WORKS}\nSIRET {PAINT}", []),
+        ("Titulaire : DUBOIS 41230001400014", []),
+        (f"Titulaire : DUBOIS 9{WORKS}", []),
+    ],
+)
+def test_fnsimple_identifiers(text: str, sirets: list[str]) -> None:
+    (winner,) = only(fnsimple(text), titulaire=["DUBOIS"])["winners"]
+    assert [id["value"] for id in winner["identifiers"]] == sirets
+
+
 def test_fnsimple_the_buyer_s_number_is_no_winner_s() -> None:
-    found = only(fnsimple(f"Titulaire : TRAVAUX SA\nAcheteur : {CITY}"))
+    found = only(fnsimple(f"Titulaire : TRAVAUX SA\n{CITY}"))
     assert found["winners"] == [{"name": prose("TRAVAUX SA"), "identifiers": []}]
 
 

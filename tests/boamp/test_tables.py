@@ -109,10 +109,10 @@ def test_one_line_per_award() -> None:
 @pytest.mark.parametrize(
     ("line", "cells"),
     [
-        ("1 000 € HT\n1 200 € TTC", {"montant": 1000, "montant_taxe": "excluded"}),
+        ("Montant : 1 000 € HT\nPrix : 1 200 € TTC", {"montant": 1000, "montant_taxe": "excluded"}),
         ("maximum : 5 000 € HT", {"montant_maximum": 5000}),
         ("estimation : 5 000 € HT", {}),
-        ("1 000 €\n2 000 €", {}),
+        ("Prix 1 000 €\nPrix 2 000 €", {}),
     ],
 )
 def test_the_amount_is_the_contract_s(line: str, cells: dict[str, Any]) -> None:
