@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
+from itertools import pairwise
 
 from dume_spider.boamp.award import is_siret
 from dume_spider.decp.repair import clean, fold, number_of
@@ -156,24 +157,26 @@ def _lines(text: str) -> list[str]:
 
 
 def _split(lines: list[str]) -> list[tuple[Passage, list[str]]]:
-    """Passages with their lines. What stands before the first lot belongs to none of them."""
+    """Passages with their lines. What stands before the first of several lots is nobody's."""
     whole = "\n".join(lines)
     heads = [(n, match) for n, line in enumerate(lines) if (match := _LOT_LINE.match(line))]
     numbers = [match["number"].lstrip("0") or "0" for _, match in heads]
     mentioned = {match["number"].lstrip("0") or "0" for match in _LOT.finditer(whole)}
-    if _LOTS.search(whole) or len(set(numbers)) != len(numbers) or mentioned != set(numbers):
-        if len(mentioned) == 1 and not _LOTS.search(whole) and len(heads) <= 1:
-            # One lot, named somewhere in the text.
-            return [(Passage(whole, lot=mentioned.pop()), lines)]
-        if mentioned or _LOTS.search(whole):
-            mixed = Passage(whole, mixed=True)
-            mixed.notes.append(("prose-lots", "the text is about several lots, not one by one"))
-            return [(mixed, lines)]
+    shared = bool(_LOTS.search(whole))
+    if len(mentioned) == 1 and len(heads) == 0 and not shared:
+        # One lot, named somewhere in the text.
+        return [(Passage(whole, lot=mentioned.pop()), lines)]
+    if shared or len(set(numbers)) != len(numbers) or mentioned != set(numbers):
+        mixed = Passage(whole, mixed=True)
+        mixed.notes.append(("prose-lots", "the text is about several lots, not one by one"))
+        return [(mixed, lines)]
     if not heads:
         return [(Passage(whole), lines)]
-    ends = [n for n, _ in heads[1:]] + [len(lines)]
+    starts = [n for n, _ in heads] if len(heads) > 1 else [0]
     result = []
-    for (start, match), number, end in zip(heads, numbers, ends, strict=True):
+    for (_, match), number, (start, end) in zip(
+        heads, numbers, pairwise([*starts, len(lines)]), strict=True
+    ):
         own = lines[start:end]
         title = match["rest"].strip(" -–:.") or None
         if title and (_AWARD.search(title) or _moneys(title)):
@@ -198,7 +201,11 @@ def _read(
     _read_amounts(passage, lines, amounts_clear)
     passage.failed = bool(_FAILED.search(whole))
     passage.names = _names(lines, names, alone)
-    if passage.title and not passage.failed and not _names(lines[1:], names, False):
+    if (
+        passage.title
+        and not passage.failed
+        and not _names([line for line in lines if not _LOT_LINE.match(line)], names, False)
+    ):
         # What stands behind the number of the lot may as well be who won it.
         passage.title = None
     passage.sirets = _sirets(lines, passage.names)

@@ -986,6 +986,14 @@ def test_fnsimple_lots_not_one_by_one(text: str) -> None:
     assert [told["rule"] for told in found["notes"]] == ["prose-lots"]
 
 
+def test_fnsimple_what_is_said_before_the_only_lot_is_about_it() -> None:
+    found = only(
+        fnsimple("Nombre d'offres reçues : 3\nLot 2 - Voirie\nTitulaire : X SARL"), objet="Rues"
+    )
+    assert (found["lot"]["value"], found["title"]["value"]) == ("2", "Voirie")
+    assert found["offers"] == prose(3)
+
+
 def test_fnsimple_what_is_said_in_two_ways_is_left_out() -> None:
     text = (
         "Titulaire : TRAVAUX SA\nMarché n° : A\nMarché n° : B\nSous-traitance : oui\n"
