@@ -798,6 +798,23 @@ def test_several_places_are_no_lieu_execution() -> None:
     assert "lieuExecution" in found["missing"]
 
 
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        ([("FRA", "Voirie"), ("ENG", "Roads")], "Voirie"),
+        ([("ENG", "Roads"), ("FRA", "Voirie")], "Voirie"),
+        ([("FRA", "Voirie"), ("FRA", "Voirie")], "Voirie"),
+        ([("ENG", "Roads")], "Roads"),
+        ([("ENG", "Roads"), ("DEU", "Straßen")], None),
+        ([("FRA", "Voirie"), ("FRA", "Rues")], None),
+    ],
+)
+def test_names_in_several_languages(names: Any, title: str | None) -> None:
+    nodes = [{"@languageID": language, "#text": text} for language, text in names]
+    found = only(simple(lots=lot("LOT-0001", "") | {"cac:ProcurementProject": {"cbc:Name": nodes}}))
+    assert (found["title"] or {}).get("value") == title
+
+
 def test_a_result_that_names_no_lot() -> None:
     results = result("LOT-0001", tender="TEN-1") | {"efac:TenderLot": ""}
     found = only(simple(results=results), objet="Travaux")
@@ -1256,6 +1273,7 @@ def test_mapa_without_winner() -> None:
         ("", "result"),
         (None, "result"),
         ({"autre": ""}, "result"),
+        ({"autre": "", "infructueux": ""}, "result"),
         ({"attribue": ""}, "winner-missing"),
         ({"attribue": attribue(["A SA", "B SA"], "5")}, "winners"),
     ],
