@@ -1063,6 +1063,11 @@ def test_fnsimple_lots_that_cannot_be_told_apart_are_kept_as_text() -> None:
         ("Montant estimé : 50 000 € HT", [("estimate", 50000, "EUR", "excluded")]),
         # What may be a ceiling, a part or one of several is nobody's contract amount.
         ("Montant : 9 € HT\nLes montants sont les maximums de l'accord-cadre.", []),
+        ("Montant : 9 € HT\nLes montants sont des maximums.", []),
+        (
+            "Montant : 9 € HT\nMontant maximum : 20 € HT",
+            [("contract", 9, "EUR", "excluded"), ("maximum", 20, "EUR", "excluded")],
+        ),
         ("Accord-cadre à bons de commande\nMontant : 9 € HT", []),
         ("Montant de l'accord-cadre : 9 € HT maximum", [("maximum", 9, "EUR", "excluded")]),
         ("Montant : 9 € HT\nMontant : 10 € HT", []),
@@ -1565,6 +1570,22 @@ def test_v230_several_main_codes_are_no_code() -> None:
     found = only(v230({"TITULAIRE": holder("Un")}, objet={"CPV": codes}))
     assert [code["value"] for code in found["cpv"]] == ["45314320", "45311000"]
     assert "codeCPV" in found["missing"]
+
+
+@pytest.mark.parametrize(
+    ("address", "type"),
+    [
+        ({}, "SIRET"),
+        ({"CP": "83051"}, "SIRET"),
+        ({"PAYS": "France"}, "SIRET"),
+        ({"PAYS": "BE"}, "other"),
+    ],
+)
+def test_v230_the_buyer_s_number(address: dict[str, str], type: str) -> None:
+    payload = v230({"TITULAIRE": holder("Un")})
+    payload["IDENTITE"] = {"CODE_IDENT_NATIONAL": CITY, **address}
+    (buyer,) = only(payload)["buyers"]
+    assert [id["type"] for id in buyer["identifiers"]] == [type]
 
 
 def test_v230_a_winner_and_no_award_at_once() -> None:
