@@ -82,12 +82,8 @@ class _EForms:
             for node in extension.all("efac:NoticeSubType", "cbc:SubTypeCode")
         )
         self._concession = is_concession(notice, subtype.text if subtype else None)
-        self._ceilings = {
-            number_of(text, currency=True)
-            for result in results
-            for name in _CEILINGS
-            for text in _texts(_everywhere(result, name))
-        }
+        ceilings = (number_of(text, currency=True) for text in _texts(_ceilings(document)))
+        self._ceilings = {number for number in ceilings if number is not None}
 
     def awards(self) -> Iterator[Award]:
         for result in self._results:
@@ -201,7 +197,9 @@ class _EForms:
         renewals = agreed(nearest(project, "cac:ContractExtension", "cbc:MaximumNumberNumeric"))
         if renewals and (number := renewals.text):
             award.renewable = found(number.strip("0.") != "", renewals.path)
-        award.procedure = _found(agreed(self._document.all("cac:TenderingProcess", _PROCEDURE)))
+        award.procedure = _found(
+            agreed(self._document.all("cac:TenderingProcess", "cbc:ProcedureCode"))
+        )
         for node in nearest(
             "cac:TenderingProcess", "cac:ContractingSystem", "cbc:ContractingSystemTypeCode"
         ):
@@ -238,7 +236,7 @@ class _EForms:
             award.unclear(lot.path, "lot", f"the tender is for the lot {quote(lot.text)}")
         for node in tender.all("cac:LegalMonetaryTotal", "cbc:PayableAmount"):
             framework = any(code["value"].startswith("fa-") for code in award.techniques)
-            if framework and number_of(node.text or "", currency=True) in self._ceilings - {None}:
+            if framework and number_of(node.text or "", currency=True) in self._ceilings:
                 award.note(node.path, "amount-ceiling", "is the ceiling of the framework agreement")
                 kind = "maximum"
             else:
@@ -284,14 +282,13 @@ class _EForms:
         )
 
 
-_PROCEDURE = "cbc:ProcedureCode"
-
-#: The ceilings of framework agreements, of a lot or of the notice.
-_CEILINGS = (
+#: The ceilings of framework agreements: of a result, of a lot, of groups, of the notice.
+_CEILINGS = {
     "cbc:MaximumValueAmount",
-    "efbc:OverallMaximumFrameworkContractsAmount",
+    "efbc:FrameworkMaximumAmount",
     "efbc:GroupFrameworkMaximumValueAmount",
-)
+    "efbc:OverallMaximumFrameworkContractsAmount",
+}
 
 
 def _index(parents: Iterable[Node], name: str) -> dict[str, list[Node]]:
@@ -304,12 +301,14 @@ def _index(parents: Iterable[Node], name: str) -> dict[str, list[Node]]:
     return index
 
 
-def _everywhere(node: Node, name: str) -> Iterator[Node]:
-    """Every element of this name under a node, at any depth."""
-    yield from node.all(name)
-    for child in node.names:
-        for inner in node.all(child):
-            yield from _everywhere(inner, name)
+def _ceilings(node: Node) -> Iterator[Node]:
+    """The ceilings anywhere under a node."""
+    for name in node.names:
+        for child in node.all(name):
+            if name in _CEILINGS:
+                yield child
+            else:
+                yield from _ceilings(child)
 
 
 def _texts(nodes: Iterable[Node]) -> Iterator[str]:

@@ -505,12 +505,16 @@ def test_trap_ceilings_and_totals_are_no_contract_amounts() -> None:
 
 
 @pytest.mark.parametrize("amount", ["200000", "200000.00"])
-def test_trap_the_ceiling_given_as_the_tender_s_amount(amount: str) -> None:
-    payload = framework(
-        tenders=tender("TEN-1", "LOT-0001", "TPA-1", euros(amount)),
-        **{"efbc:OverallMaximumFrameworkContractsAmount": euros("200000.0")},
-    )
-    found = only(payload)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"efbc:OverallMaximumFrameworkContractsAmount": euros("200000.0")},
+        {"notice": {"cac:Extra": [{"efbc:FrameworkMaximumAmount": euros("200000")}]}},
+    ],
+)
+def test_trap_the_ceiling_given_as_the_tender_s_amount(parts: Any, amount: str) -> None:
+    tenders = tender("TEN-1", "LOT-0001", "TPA-1", euros(amount))
+    found = only(framework(tenders=tenders, **parts))
     path = f"{RESULT}.efac:LotTender.cac:LegalMonetaryTotal.cbc:PayableAmount"
     assert found["amounts"] == [
         {"kind": "maximum", **v(200000, path), "currency": "EUR", "tax": None}
@@ -518,6 +522,8 @@ def test_trap_the_ceiling_given_as_the_tender_s_amount(amount: str) -> None:
     assert found["notes"] == [
         note(path, "amount-ceiling", "is the ceiling of the framework agreement")
     ]
+    # Without a framework agreement it is a coincidence.
+    assert only(simple(tenders=tenders, **parts))["decp"]["montant"] == 200000
 
 
 @pytest.mark.parametrize(
