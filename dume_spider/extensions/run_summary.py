@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from scrapy import signals
 from scrapy.exceptions import CloseSpider
 
-from dume_spider.decp.folder import OutputFolder
 from dume_spider.exceptions import DumeSpiderError
+from dume_spider.storages import open_output, shown
 from dume_spider.store.ledger import Harvest, take_up
-from dume_spider.store.store import Store
+from dume_spider.store.store import PlannedFile, Store
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -77,12 +78,17 @@ class RunSummary:
         self.crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
         run = self.run
         try:
-            self.store.recover(lambda folder, files: OutputFolder(folder).settle(files))
+            self.store.recover(self._is_in_place)
             self._take_up()
             run.open()
             self._begun = True
         except DumeSpiderError as error:
             stop(run, error)
+
+    def _is_in_place(self, place: str, files: Sequence[PlannedFile]) -> bool:
+        """Whether files are in a place of an earlier run, which has no credentials in it."""
+        uri = self.crawler.settings["DECP_FILES_URI"]
+        return open_output(uri if shown(uri) == place else place, self.crawler).settle(files)
 
     def _take_up(self) -> None:
         """Carry on the open harvest of the same arguments, or begin one."""

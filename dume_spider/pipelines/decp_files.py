@@ -6,18 +6,16 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import unquote, urlsplit
 
 from scrapy import signals
 from stdnum.fr import siret
 
 from dume_spider.decp.filename import FORMATS, Format
-from dume_spider.decp.folder import OutputFolder
 from dume_spider.decp.regime import Regime
 from dume_spider.exceptions import ArgumentError, DumeSpiderError, OutputError
 from dume_spider.extensions.run_summary import RunSummary, stop
+from dume_spider.storages import check_uri, open_output
 from dume_spider.store.store import PendingRecord, RecordKeys
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ class OutputSettings:
     ``platform_siret`` names all files of structure ``plateforme`` and is empty otherwise.
     """
 
-    folder: Path
+    uri: str
     formats: tuple[Format, ...]
     platform_siret: str
 
@@ -54,22 +52,14 @@ class OutputSettings:
                 f"DECP_PLATFORM_SIRET={platform!r}: not a SIRET; structure plateforme needs the "
                 "platform's, 14 digits whose check sum is right"
             )
-        return cls(_folder(settings["DECP_FILES_URI"]), formats, siret.compact(platform))
+        check_uri(settings["DECP_FILES_URI"])
+        return cls(settings["DECP_FILES_URI"], formats, siret.compact(platform))
 
 
 def _one_of(accepted: tuple[str, ...], name: str, value: str) -> str:
     if value not in accepted:
         raise ArgumentError(f"{name}={value!r}: not known; accepted: {', '.join(accepted)}")
     return value
-
-
-def _folder(uri: str) -> Path:
-    parts = urlsplit(uri)
-    if parts.scheme == "file" and not parts.netloc:
-        return Path(unquote(parts.path))
-    if parts.scheme and "://" in uri:
-        raise ArgumentError(f"DECP_FILES_URI={uri!r}: not known; accepted: a folder")
-    return Path(uri)
 
 
 class DecpFilesPipeline:
@@ -82,7 +72,7 @@ class DecpFilesPipeline:
     def __init__(self, crawler: Crawler):
         self.crawler = crawler
         self.settings = OutputSettings.read(crawler.settings)
-        self.folder = OutputFolder(self.settings.folder.absolute())
+        self.output = open_output(self.settings.uri, crawler)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -93,7 +83,7 @@ class DecpFilesPipeline:
     def open_spider(self) -> None:
         """Prove that files can be written, before the first request."""
         try:
-            self.folder.check()
+            self.output.check()
         except OutputError as error:
             stop(self.crawler.spider.run, error)
 
@@ -131,7 +121,7 @@ class DecpFilesPipeline:
         """Write one set of files; ``False`` if its records are not this run's any more."""
         keys = RecordKeys()
         run = books.run
-        with self.folder.new_files(name, run.day, self.settings.formats, regime) as out:
+        with self.output.new_files(name, run.day, self.settings.formats, regime) as out:
             for record in records:
                 out.add(record.type, record.record)
                 keys.add(record)
@@ -139,7 +129,7 @@ class DecpFilesPipeline:
                 run.id,
                 regime=regime,
                 buyer=name,
-                folder=str(self.folder.path),
+                folder=self.output.uri,
                 keys=keys,
                 commit=out.commit,
             )
