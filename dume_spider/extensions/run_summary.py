@@ -78,17 +78,12 @@ class RunSummary:
         self.crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
         run = self.run
         try:
-            self.store.recover(self._is_in_place)
+            self.store.recover(lambda place, files: is_in_place(place, files, self.crawler))
             self._take_up()
             run.open()
             self._begun = True
         except DumeSpiderError as error:
             stop(run, error)
-
-    def _is_in_place(self, place: str, files: Sequence[PlannedFile]) -> bool:
-        """Whether files are in a place of an earlier run, which has no credentials in it."""
-        uri = self.crawler.settings["DECP_FILES_URI"]
-        return open_output(uri if shown(uri) == place else place, self.crawler).settle(files)
 
     def _take_up(self) -> None:
         """Carry on the open harvest of the same arguments, or begin one."""
@@ -161,6 +156,15 @@ class RunSummary:
         return run.status != "failed"
 
 
+def is_in_place(place: str, files: Sequence[PlannedFile], crawler: Crawler) -> bool:
+    """Whether the files that an earlier run had planned are in their place.
+
+    The place is named without credentials: those of ``DECP_FILES_URI`` are used for it.
+    """
+    uri = crawler.settings["DECP_FILES_URI"]
+    return open_output(uri if shown(uri) == place else place, crawler).settle(files)
+
+
 def stop(run: Run, error: DumeSpiderError) -> None:
     """End a run that cannot start or go on: one line in the log, status ``failed``.
 
@@ -197,6 +201,14 @@ def log_outcome(run: Run) -> None:
         run.rejected,
         run.failed,
     )
+    if run.owed:
+        logger.info(
+            "Shard %s: %d records are kept in the store; when all shards are done, their files are "
+            "written by: scrapy export --wait-for-shards %s",
+            run.shard,
+            run.owed,
+            run.shard.partition("/")[2],
+        )
     if run.status == "failed":
         logger.error("Run %s failed: %s", run.id, "; ".join(run.errors) or "the counts differ")
     elif run.status == "incomplete":

@@ -16,11 +16,14 @@ from dume_spider.decp.regime import Regime
 from dume_spider.exceptions import ArgumentError, DumeSpiderError, OutputError
 from dume_spider.extensions.run_summary import RunSummary, stop
 from dume_spider.storages import check_uri, open_output
-from dume_spider.store.store import PendingRecord, RecordKeys
+from dume_spider.store.store import PendingRecord, RecordKeys, Store
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.settings import BaseSettings
+
+    from dume_spider.decp.folder import Output
+    from dume_spider.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +68,8 @@ def _one_of(accepted: tuple[str, ...], name: str, value: str) -> str:
 class DecpFilesPipeline:
     """Puts the run's new and updated records in place as DECP files.
 
-    One file (per format) for each buyer or for the platform, and each regime. What cannot be
-    written stays owed by the store: the same command writes it later.
+    What cannot be written stays owed by the store: the same command writes it later. What a
+    shard has received stays owed until all shards are done (``scrapy export``).
     """
 
     def __init__(self, crawler: Crawler):
@@ -82,6 +85,8 @@ class DecpFilesPipeline:
 
     def open_spider(self) -> None:
         """Prove that files can be written, before the first request."""
+        if self.crawler.spider.run.shard:
+            return
         try:
             self.output.check()
         except OutputError as error:
@@ -90,46 +95,53 @@ class DecpFilesPipeline:
     def spider_closed(self) -> None:
         """Write the files. A failure here is told by the exit status: Scrapy would only log it."""
         books = self.crawler.get_extension(RunSummary)
-        if not books.is_open:
+        if not books.is_open or books.run.shard:
             return
         try:
-            self._write(books)
+            write_owed(books.store, books.run, self.settings, self.output)
         except DumeSpiderError as error:
             logger.error("%s", error)
             books.run.fail(str(error))
 
-    def _write(self, books: RunSummary) -> None:
-        # A set whose records another run has taken over is not placed: what is still owed
-        # is then written anew.
-        while not all(
-            self._write_set(books, regime, name, records)
-            for (regime, name), records in self._sets(books)
-        ):
-            continue
 
-    def _sets(
-        self, books: RunSummary
-    ) -> Iterator[tuple[tuple[Regime, str], Iterator[PendingRecord]]]:
-        """The pending records by regime and SIRET of the file's name."""
-        platform = self.settings.platform_siret
-        pending = books.store.pending(books.run.id, by_type=bool(platform))
-        return groupby(pending, key=lambda record: (record.regime, platform or record.buyer))
+def write_owed(store: Store, run: Run, settings: OutputSettings, output: Output) -> None:
+    """Put all records that a run owes in place.
 
-    def _write_set(
-        self, books: RunSummary, regime: Regime, name: str, records: Iterator[PendingRecord]
-    ) -> bool:
-        """Write one set of files; ``False`` if its records are not this run's any more."""
-        keys = RecordKeys()
-        run = books.run
-        with self.output.new_files(name, run.day, self.settings.formats, regime) as out:
-            for record in records:
-                out.add(record.type, record.record)
-                keys.add(record)
-            return books.store.place(
-                run.id,
-                regime=regime,
-                buyer=name,
-                folder=self.output.uri,
-                keys=keys,
-                commit=out.commit,
-            )
+    One file (per format) for each buyer or for the platform, and each regime. Raises
+    :class:`DumeSpiderError`: what is in place by then stays, and the rest is owed.
+    """
+    # A set whose records another run has taken over is not placed: what is still owed
+    # is then written anew.
+    while not all(
+        _write_set(store, run, settings, output, regime, name, records)
+        for (regime, name), records in _sets(store, run, settings.platform_siret)
+    ):
+        continue
+
+
+def _sets(
+    store: Store, run: Run, platform: str
+) -> Iterator[tuple[tuple[Regime, str], Iterator[PendingRecord]]]:
+    """The pending records by regime and SIRET of the file's name."""
+    pending = store.pending(run.id, by_type=bool(platform))
+    return groupby(pending, key=lambda record: (record.regime, platform or record.buyer))
+
+
+def _write_set(
+    store: Store,
+    run: Run,
+    settings: OutputSettings,
+    output: Output,
+    regime: Regime,
+    name: str,
+    records: Iterator[PendingRecord],
+) -> bool:
+    """Write one set of files; ``False`` if its records are not this run's any more."""
+    keys = RecordKeys()
+    with output.new_files(name, run.day, settings.formats, regime) as out:
+        for record in records:
+            out.add(record.type, record.record)
+            keys.add(record)
+        return store.place(
+            run.id, regime=regime, buyer=name, folder=output.uri, keys=keys, commit=out.commit
+        )
