@@ -28,6 +28,16 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone of the repository, as it is committed."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs a git checkout")
+    folder = tmp_path_factory.mktemp("clone") / "dume_spider"
+    subprocess.run(["git", "clone", "-q", ROOT, folder], check=True)
+    return folder
+
+
 @dataclass(frozen=True)
 class Sandbox:
     """A running ``scrapy sandbox``; ``ready`` is what its first line said."""
