@@ -48,16 +48,6 @@ class Place:
         return open_output(self.uri, get_crawler(Spider, self.settings | settings))
 
 
-@pytest.fixture(scope="session")
-def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of the S3 protocol."""
-    pytest.importorskip("moto")
-    port = servers.free_port()
-    log = tmp_path_factory.mktemp("s3") / "log"
-    with servers.running([*servers.S3, str(port)], port, log):
-        yield f"http://127.0.0.1:{port}"
-
-
 @pytest.fixture
 def s3(s3_url: str, request: pytest.FixtureRequest) -> Place:
     """A folder in a bucket of the test's own."""
