@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,21 @@ class Job:
             "DECP_RUNS_DIR": str(folder / "runs"),
             "DOWNLOAD_DELAY": "0",
         }
+
+    def command(self, sandbox: Any, folder: Path, settings: Mapping[str, str] = NONE) -> list[str]:
+        """The command of ``scrapy crawl``, with further settings."""
+        command = [sys.executable, "-m", "scrapy", "crawl", self.spider]
+        for name, value in self.arguments.items():
+            command += ["-a", f"{name}={value}"]
+        for name, value in (self.settings(sandbox, folder) | settings).items():
+            command += ["-s", f"{name}={value}"]
+        return command
+
+    @staticmethod
+    def summary(folder: Path) -> dict[str, Any]:
+        """The summary of the one run in ``folder``."""
+        (path,) = (folder / "runs").glob("*/summary.json")
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 #: One line for each spider that platforms run.

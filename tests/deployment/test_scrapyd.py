@@ -89,14 +89,9 @@ def scrapyd(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield server
 
 
-def summary_in(folder: Path) -> dict[str, Any]:
-    (path,) = (folder / "runs").glob("*/summary.json")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def test_a_scheduled_job(scrapyd: Scrapyd, job: Job, sandbox: Any, tmp_path: Path) -> None:
     log = scrapyd.wait(scrapyd.schedule(job, job.settings(sandbox, tmp_path)))
-    summary = summary_in(tmp_path)
+    summary = job.summary(tmp_path)
     assert summary["status"] == "complete", log
     assert f"Run {summary['run']} is complete" in log
     assert "Traceback" not in log
@@ -123,7 +118,7 @@ def test_a_job_that_was_cancelled_is_carried_on(
     kept = int(re.findall(r"Counts: (\d+) rows", log)[-1])
     assert kept
     log = scrapyd.wait(scrapyd.schedule(job, settings))
-    summary = summary_in(tmp_path)
+    summary = job.summary(tmp_path)
     assert f"Run {summary['run']} carried on" in log
     assert summary["status"] == "complete", log
     assert summary["balanced"]
