@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import servers
+from crawling import ROOT
 from jobs import BY_SPIDER, Job
+
+from dume_spider.spiders.base import today
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +36,7 @@ class Scrapyd:
     """A running Scrapyd with the project deployed."""
 
     url: str
-    logs: Path
+    folder: Path
 
     def ask(self, what: str, **values: Any) -> dict[str, Any]:
         """Call its API: a GET without values, else a POST."""
@@ -57,23 +64,38 @@ class Scrapyd:
         return self.log(job)
 
     def log(self, job: str) -> str:
-        paths = list(self.logs.glob(f"*/*/{job}.log"))
+        paths = list((self.folder / "logs").glob(f"*/*/{job}.log"))
         return paths[0].read_text(encoding="utf-8") if paths else ""
 
 
+DOCUMENTATION = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
-def scrapyd(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrapyd]:
+def scrapyd(
+    clone: Path, start_sandbox: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scrapyd]:
+    """Set up as docs/deployment.md says, in another folder than ``/srv/dume``."""
     for name in ("scrapyd", "scrapyd-deploy"):
         if not (BIN / name).exists():
             pytest.skip(f"needs {name} (pip install -r requirements-dev.txt)")
     folder = tmp_path_factory.mktemp("scrapyd")
     port = servers.free_port()
+    options = "".join(re.findall(r"^    (\[scrapyd\]\n)((?:    .+\n)+)", DOCUMENTATION, re.M)[0])
     (folder / "scrapyd.conf").write_text(
-        f"[scrapyd]\nhttp_port = {port}\nbind_address = 127.0.0.1\n"
-        "poll_interval = 0.2\nmax_proc = 2\n",
+        f"{textwrap.dedent(options)}\nhttp_port = {port}\npoll_interval = 0.2\nmax_proc = 2\n",
         encoding="utf-8",
     )
-    with servers.running([BIN / "scrapyd"], port, folder / "log", cwd=folder):
+    variables = re.findall(r"^    export (\w+)=(\S*/srv/dume\S*)$", DOCUMENTATION, re.M)
+    assert len(variables) == 3
+    yesterday = str(today() - timedelta(days=1))
+    environment = {name: value.replace("/srv/dume", str(folder)) for name, value in variables}
+    environment |= {
+        "DUME_API_URL": start_sandbox("--records", 9, "--from", yesterday, "--to", yesterday).url
+    }
+    with servers.running(
+        [BIN / "scrapyd"], port, folder / "log", cwd=folder, env=os.environ | environment
+    ):
         configuration = clone / "scrapy.cfg"
         text = configuration.read_text(encoding="utf-8")
         assert "url = http://localhost:6800/" in text
@@ -83,10 +105,29 @@ def scrapyd(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         )
         configuration.write_text(text)
         assert f'"project": "{PROJECT}"' in done.stdout, done.stdout + done.stderr
-        server = Scrapyd(f"http://127.0.0.1:{port}", folder / "logs")
+        server = Scrapyd(f"http://127.0.0.1:{port}", folder)
         spiders = server.ask(f"listspiders.json?project={PROJECT}")["spiders"]
         assert set(spiders) >= set(BY_SPIDER)
         yield server
+
+
+def test_the_line_of_the_crontab(scrapyd: Scrapyd) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl (apt-get install curl)")
+    (line,) = re.findall(r"^    30 5 \* \* \* (curl .*)$", DOCUMENTATION, re.M)
+    done = subprocess.run(
+        ["bash", "-c", line.replace("http://localhost:6800", scrapyd.url)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    log = scrapyd.wait(json.loads(done.stdout)["jobid"])
+    (path,) = (scrapyd.folder / "runs").glob("*/summary.json")
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    assert summary["status"] == "complete", log
+    assert {file["name"] for file in summary["files"]} == {
+        path.name for path in (scrapyd.folder / "decp").iterdir()
+    }
 
 
 def test_a_scheduled_job(scrapyd: Scrapyd, job: Job, sandbox: Any, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_the_requirements_are_those_of_the_project_and_two_more() -> None:
     tests = requirements("requirements-dev.txt")
     further = [line for line in tests if line.startswith(("psycopg", "boto3"))]
     assert len(further) == 2
-    assert sorted(requirements("requirements-zyte.txt")) == sorted(
+    assert sorted(requirements("requirements-deploy.txt")) == sorted(
         requirements("requirements.txt") + further
     )
 
