@@ -16,7 +16,6 @@ from dume_spider.pipelines.decp_files import OutputSettings, write_owed
 from dume_spider.run import Run
 from dume_spider.storages import open_output
 from dume_spider.store.ledger import Harvest, take_up
-from dume_spider.store.reading import check_exists
 from dume_spider.store.shards import SharedHarvest, hand_over, shared_harvests
 from dume_spider.store.store import Store
 
@@ -38,7 +37,6 @@ def write_when_done(settings: BaseSettings, shards: int, *, say: Callable[[str],
     output_settings = OutputSettings.read(settings)
     crawler = Crawler(Spider, settings)
     output = open_output(output_settings.uri, crawler)
-    check_exists(settings["DECP_STORE_URL"])
     run = Run("export", {"wait_for_shards": shards}, Path(settings["DECP_RUNS_DIR"]))
     with closing(Store(settings["DECP_STORE_URL"])) as store:
         newest = _wait(store, shards, say)
@@ -74,11 +72,14 @@ def _wait(store: Store, shards: int, say: Callable[[str], object]) -> SharedHarv
             return found[0]
         if found:
             numbers = ", ".join(map(str, found[0].missing))
-            text = f"waiting for shards {numbers} of {shards} of {found[0].asked}"
+            text = (
+                f"waiting for shards {numbers} of {shards} of {found[0].asked}; one whose worker "
+                "has died is to be run again"
+            )
         else:
-            text = f"waiting for the first of {shards} shards to begin"
+            text = f"waiting for the first of {shards} shards to begin in {store.database.name}"
         if text != said:
-            say(f"{text}; one whose worker has ended without being done is to be run again")
+            say(text)
             said = text
         time.sleep(POLL)
 

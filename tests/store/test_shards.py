@@ -225,7 +225,7 @@ def test_an_interrupted_export_is_carried_on_and_says_what_is_missing(
             2,
             "--wait-for-shards goes with no other option",
         ),
-        (["--wait-for-shards", "2"], 1, "there is no store "),
+        (["--wait-for-shards", "2", "-s", "DECP_FORMATS=csv"], 1, "DECP_FORMATS='csv': not known"),
     ],
 )
 def test_bad_use(tmp_path: Path, options: list[str], status: int, message: str) -> None:
