@@ -24,7 +24,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from scrapy.extensions.feedexport import FTPFeedStorage, S3FeedStorage
+from scrapy.extensions.feedexport import FTPFeedStorage, GCSFeedStorage, S3FeedStorage
 from scrapy.settings import BaseSettings
 from scrapy.utils.ftp import ftp_makedirs_cwd
 
@@ -35,7 +35,7 @@ from dume_spider.exceptions import ArgumentError, OutputError, UncertainOutputEr
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
-ACCEPTED = "a folder, s3://bucket/path, ftp://user@host/path or ftps://user@host/path"
+ACCEPTED = "a folder, s3://bucket/path, gs://bucket/path, ftp://user@host/path or ftps://…"
 #: Seconds that an FTP server is waited for.
 FTP_TIMEOUT = 60
 #: Bytes of a file that are kept in memory before they go to a temporary file.
@@ -62,9 +62,10 @@ def check_uri(uri: str) -> None:
         return
     if parts.scheme not in OUTPUTS or not parts.hostname:
         raise ArgumentError(f"DECP_FILES_URI={shown(uri)!r}: not known; accepted: {ACCEPTED}")
-    if parts.scheme == "s3" and find_spec("boto3") is None:
+    module, package = PACKAGES.get(parts.scheme, ("", ""))
+    if module and not _is_installed(module):
         raise ArgumentError(
-            f"DECP_FILES_URI={shown(uri)!r}: needs the package boto3: pip install boto3"
+            f"DECP_FILES_URI={shown(uri)!r}: needs the package {package}: pip install {package}"
         )
 
 
@@ -74,6 +75,13 @@ def shown(uri: str) -> str:
     if "://" not in uri:
         return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # what it is a part of
+        return False
 
 
 def _split(uri: str) -> SplitResult:
@@ -87,6 +95,11 @@ def _split(uri: str) -> SplitResult:
             f"DECP_FILES_URI={scheme!r}://…: not a URI; accepted: {ACCEPTED}"
         ) from None
     return parts
+
+
+def one_line(cause: object) -> str:
+    """A text of a library as one line."""
+    return " ".join(str(cause).split())
 
 
 class RemotePart(Part):
@@ -105,6 +118,9 @@ class RemoteOutput(Output):
     done what was asked of it all the same, and the next run finds out
     (:meth:`~dume_spider.decp.folder.Output.settle`).
     """
+
+    #: The errors of the library that speaks to the server.
+    failures: tuple[type[Exception], ...] = ()
 
     def __init__(self, uri: str):
         self.uri = shown(uri)
@@ -144,11 +160,17 @@ class RemoteOutput(Output):
 
     def error(self, name: str, cause: object, kind: type[OutputError] = OutputError) -> OutputError:
         """The line for a person."""
-        text = " ".join(str(cause).split())
         return kind(
-            f"{text}: {self.uri}/{name}; check DECP_FILES_URI, the account and its rights, then "
-            "run the same command again"
+            f"{one_line(cause)}: {self.uri}/{name}; check DECP_FILES_URI, the account and its "
+            "rights, then run the same command again"
         )
+
+    @contextmanager
+    def _errors(self, name: str, kind: type[OutputError] = OutputError) -> Iterator[None]:
+        try:
+            yield
+        except self.failures as error:
+            raise self.error(name, error, kind) from error
 
     @abstractmethod
     def names(self, beginning: str) -> Iterator[str]:
@@ -173,7 +195,7 @@ class S3Output(RemoteOutput):
         super().__init__(uri)
         from botocore.exceptions import BotoCoreError, ClientError
 
-        self._failures = (ClientError, BotoCoreError)
+        self.failures = (ClientError, BotoCoreError)
         settings = BaseSettings(crawler.settings)
         account = urlsplit(uri)
         if account.username:
@@ -211,7 +233,7 @@ class S3Output(RemoteOutput):
                     ContentType=_CONTENT_TYPES.get(posixpath.splitext(name)[1], _ANY),
                     **self._rights,
                 )
-            except self._failures as error:
+            except self.failures as error:
                 if _status(error) not in (409, 412):
                     raise
                 found = self._head(name)
@@ -246,17 +268,78 @@ class S3Output(RemoteOutput):
     def _head(self, name: str) -> dict[str, Any] | None:
         try:
             return self._client.head_object(**self._key(name))
-        except self._failures as error:
+        except self.failures as error:
             if _status(error) != 404:
                 raise
             return None
 
-    @contextmanager
-    def _errors(self, name: str, kind: type[OutputError] = OutputError) -> Iterator[None]:
+
+class GcsOutput(RemoteOutput):
+    """A bucket of Google Cloud Storage, or a folder in it: ``gs://bucket/path``.
+
+    As :class:`S3Output`; the condition is ``ifGenerationMatch=0``. The account is the one that
+    Google's library finds (``GOOGLE_APPLICATION_CREDENTIALS``).
+    """
+
+    def __init__(self, uri: str, crawler: Crawler):
+        super().__init__(uri)
+        from google.api_core.exceptions import GoogleAPIError, PreconditionFailed
+        from google.auth.exceptions import GoogleAuthError
+        from google.cloud.storage import Client
+
+        # OSError: those of the connection.
+        self.failures = (GoogleAPIError, GoogleAuthError, OSError)
+        self._is_taken = PreconditionFailed
+        storage = GCSFeedStorage.from_crawler(crawler, self.uri)
         try:
-            yield
-        except self._failures as error:
-            raise self.error(name, error, kind) from error
+            client = Client(project=storage.project_id)
+        except GoogleAuthError as error:
+            raise ArgumentError(f"DECP_FILES_URI={self.uri!r}: {one_line(error)}") from error
+        self._bucket = client.bucket(storage.bucket_name)
+        self._prefix = f"{storage.blob_name.rstrip('/')}/".lstrip("/")
+        self._acl = storage.acl
+
+    def names(self, beginning: str) -> Iterator[str]:
+        with self._errors(beginning):
+            for found in self._bucket.list_blobs(prefix=self._prefix + beginning):
+                yield found.name.removeprefix(self._prefix)
+
+    def put(self, part: RemotePart, name: str) -> bool:
+        blob = self._blob(name)
+        blob.metadata = {"part": part.token}
+        with self._errors(name, UncertainOutputError):
+            try:
+                blob.upload_from_file(
+                    part.file,
+                    rewind=True,
+                    content_type=_CONTENT_TYPES.get(posixpath.splitext(name)[1], _ANY),
+                    predefined_acl=self._acl,
+                    if_generation_match=0,
+                )
+            except self._is_taken:
+                found = self._bucket.get_blob(blob.name)
+                return found is not None and (found.metadata or {}).get("part") == part.token
+        return True
+
+    def take_back(self, part: RemotePart, name: str) -> None:
+        with self._errors(name, UncertainOutputError):
+            self._blob(name).delete()
+
+    def read(self, name: str, use: Callable[[bytes], object]) -> bool:
+        with self._errors(name):
+            if not self._blob(name).exists():
+                return False
+            with self._blob(name).open("rb") as file:
+                while piece := file.read(1 << 20):
+                    use(piece)
+        return True
+
+    def remove(self, name: str) -> None:
+        with self._errors(name):
+            self._blob(name).delete()
+
+    def _blob(self, name: str) -> Any:
+        return self._bucket.blob(self._prefix + name)
 
 
 class FtpOutput(RemoteOutput):
@@ -346,9 +429,12 @@ def _status(error: Exception) -> int | None:
 _ANY = "application/octet-stream"
 _CONTENT_TYPES = {".json": "application/json", ".xml": "application/xml"}
 
+#: Modules, by scheme, and the packages that bring them.
+PACKAGES = {"s3": ("boto3", "boto3"), "gs": ("google.cloud.storage", "google-cloud-storage")}
 #: The storages by scheme.
 OUTPUTS: dict[str, Callable[[str, Crawler], RemoteOutput]] = {
     "s3": S3Output,
+    "gs": GcsOutput,
     "ftp": FtpOutput,
     "ftps": FtpOutput,
 }

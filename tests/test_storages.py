@@ -7,12 +7,14 @@ import json
 import logging
 import re
 import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -49,12 +51,12 @@ class Place:
 
 
 @pytest.fixture
-def s3(s3_url: str, request: pytest.FixtureRequest) -> Place:
+def s3(s3_url: str) -> Place:
     """A folder in a bucket of the test's own."""
     import boto3
 
     account = {"aws_access_key_id": "test", "aws_secret_access_key": "se/cret"}
-    bucket = f"b{hashlib.sha1(request.node.name.encode()).hexdigest()[:20]}"
+    bucket = f"b-{token_hex(8)}"
     client = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1", **account)
     client.create_bucket(Bucket=bucket)
 
@@ -74,6 +76,37 @@ def s3(s3_url: str, request: pytest.FixtureRequest) -> Place:
     return Place(f"s3://test:se%2Fcret@{bucket}/decp", settings, read, write)
 
 
+@pytest.fixture(scope="session")
+def gcs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of Google Cloud Storage."""
+    pytest.importorskip("gcp_storage_emulator")
+    port = servers.free_port()
+    log = tmp_path_factory.mktemp("gcs") / "log"
+    command = [sys.executable, ROOT / "tests" / "gcs_server.py", str(port)]
+    with servers.running(command, port, log):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def gs(gcs_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A folder in a bucket of the test's own."""
+    from google.cloud.storage import Client
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
+    client = Client(project="test")
+    bucket = client.create_bucket(f"b-{token_hex(8)}")
+    yield Place(
+        f"gs://{bucket.name}/decp",
+        {},
+        lambda: {
+            blob.name.removeprefix("decp/"): blob.download_as_bytes()
+            for blob in bucket.list_blobs(prefix="decp/")
+        },
+        lambda name, data: bucket.blob(f"decp/{name}").upload_from_string(data),
+    )
+    client.close()
+
+
 @pytest.fixture
 def ftp(tmp_path: Path) -> Iterator[Place]:
     """An FTP server."""
@@ -88,7 +121,8 @@ def ftp(tmp_path: Path) -> Iterator[Place]:
     folder.mkdir(parents=True)
     accounts = DummyAuthorizer()
     accounts.add_user("me@here", "se:cret", str(root), perm="elradfmw")
-    handler = type("Handler", (FTPHandler,), {"authorizer": accounts})
+    options = {"authorizer": accounts, "auth_failed_timeout": 0}
+    handler = type("Handler", (FTPHandler,), options)
     server = FTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"timeout": 0.05})
     thread.start()
@@ -116,13 +150,8 @@ def local(tmp_path: Path) -> Place:
     )
 
 
-@pytest.fixture(params=["local", "s3", "ftp"])
+@pytest.fixture(params=["local", "s3", "gs", "ftp"])
 def place(request: pytest.FixtureRequest) -> Place:
-    return request.getfixturevalue(request.param)
-
-
-@pytest.fixture(params=["s3", "ftp"])
-def remote(request: pytest.FixtureRequest) -> Place:
     return request.getfixturevalue(request.param)
 
 
@@ -204,7 +233,7 @@ def test_a_set_that_is_left_leaves_nothing(place: Place) -> None:
 def test_two_processes_never_share_a_name(s3: Place) -> None:
     def work(found: list[str]) -> None:
         output = s3.open()
-        found += [write(output, "json", "xml")[0].name for _ in range(10)]
+        found += [write(output, "json", "xml")[0].name for _ in range(4)]
 
     found: list[list[str]] = [[], [], []]
     threads = [threading.Thread(target=work, args=(each,)) for each in found]
@@ -213,25 +242,32 @@ def test_two_processes_never_share_a_name(s3: Place) -> None:
     for thread in threads:
         thread.join()
     names = [name for each in found for name in each]
-    assert len(names) == len(set(names)) == 30
+    assert len(names) == len(set(names)) == 12
     assert {name for name in s3.read() if name.endswith("json")} == set(names)
 
 
+@pytest.mark.parametrize("place", ["s3", "gs"], indirect=True)
 def test_an_answer_that_was_lost_is_not_another_s_file(
-    s3: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The library repeats a request whose answer it did not get: the file is there already."""
-    output = s3.open()
-    send = output._client.put_object
+    from google.cloud.storage import Blob
 
-    def twice(**arguments: Any) -> Any:
-        send(**arguments)
-        arguments["Body"].seek(0)
-        return send(**arguments)
+    output = place.open()
+    holder, name = (
+        (output._client, "put_object") if place.uri[0] == "s" else (Blob, "upload_from_file")
+    )
+    send = getattr(holder, name)
 
-    monkeypatch.setattr(output._client, "put_object", twice)
+    def twice(*arguments: Any, **options: Any) -> Any:
+        send(*arguments, **options)
+        if "Body" in options:
+            options["Body"].seek(0)
+        return send(*arguments, **options)
+
+    monkeypatch.setattr(holder, name, twice)
     assert [file.name for file in write(output)] == [f"{FIRST}.json"]
-    assert s3.read() == {f"{FIRST}.json": JSON}
+    assert place.read() == {f"{FIRST}.json": JSON}
 
 
 def test_a_storage_that_overwrites_is_refused(s3: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,16 +281,28 @@ def test_a_storage_that_overwrites_is_refused(s3: Place, monkeypatch: pytest.Mon
     assert s3.read() == {}
 
 
-def test_a_server_that_is_gone(remote: Place) -> None:
-    port = servers.free_port()
-    uri = remote.uri if remote.uri.startswith("s3") else f"ftp://me@127.0.0.1:{port}/decp"
-    settings = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
-    output = open_output(uri, get_crawler(Spider, remote.settings | settings))
+def check_refused(uri: str, settings: dict[str, str]) -> None:
+    output = open_output(uri, get_crawler(Spider, settings))
     with pytest.raises(UncertainOutputError) as caught:
         output.check()
     text = str(caught.value)
     assert "\n" not in text
     assert "check DECP_FILES_URI, the account and its rights" in text
+
+
+def test_a_server_that_is_gone(s3: Place) -> None:
+    port = servers.free_port()
+    check_refused(s3.uri, s3.settings | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"})
+    check_refused(f"ftp://me@127.0.0.1:{port}/decp", {})
+
+
+@pytest.mark.parametrize("place", ["s3", "gs"], indirect=True)
+def test_a_bucket_that_does_not_exist(place: Place) -> None:
+    check_refused(place.uri.replace("b-", "no-"), place.settings)
+
+
+def test_an_account_that_is_refused(ftp: Place) -> None:
+    check_refused(ftp.uri.replace("se%3Acret", "wrong"), ftp.settings)
 
 
 @pytest.mark.parametrize(
@@ -287,10 +335,15 @@ def test_a_uri_that_cannot_be_used(uri: str, message: str) -> None:
     assert str(caught.value).startswith(f"DECP_FILES_URI={message}")
 
 
-def test_the_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("uri", "package"), [("s3://bucket/decp", "boto3"), ("gs://bucket", "google-cloud-storage")]
+)
+def test_the_package_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, uri: str, package: str
+) -> None:
     monkeypatch.setattr(storages, "find_spec", lambda name: None)
-    with pytest.raises(ArgumentError, match="needs the package boto3: pip install boto3"):
-        check_uri("s3://bucket/decp")
+    with pytest.raises(ArgumentError, match=f"needs the package {package}: pip install {package}"):
+        check_uri(uri)
 
 
 def records_of(files: dict[str, bytes]) -> list[str]:
@@ -302,6 +355,7 @@ def records_of(files: dict[str, bytes]) -> list[str]:
     return sorted(json.dumps(record, sort_keys=True) for part in parts for record in part)
 
 
+@pytest.mark.slow
 def test_a_harvest_into_a_bucket(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Crawl], s3: Place
 ) -> None:

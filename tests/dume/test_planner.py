@@ -544,7 +544,7 @@ def test_the_shards_are_disjoint_and_together_the_query(query, shards):
 
 
 @given(st.integers(1, 90), st.integers(1, 6), st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_each_window_belongs_to_one_shard_whatever_its_worker_has_learnt(days, shards, data):
     """Each worker meets another service, some are resumed: the windows never overlap."""
     query = SearchQuery(DAY, DAY + timedelta(days - 1))
