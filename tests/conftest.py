@@ -25,6 +25,13 @@ from crawling import ROOT, Crawl, crawl_command, finished
 SHARED = ROOT.parent / "shared"
 
 
+def pytest_configure() -> None:
+    """Have Ctrl-C work in child processes: a shell that runs the tests in the background makes
+    them ignore it, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of official schemas and real records beside the checkout."""

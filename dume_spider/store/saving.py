@@ -10,8 +10,10 @@ from __future__ import annotations
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
+import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -36,6 +38,7 @@ from dume_spider.store.doors import (
     Outcome,
     Settled,
     Version,
+    contract_of,
     is_eligible,
     same_data,
     settle,
@@ -156,6 +159,14 @@ _RESOLVE = (
     )
     .values(resolved_run=bindparam("this_run"))
 )
+
+
+_ADD_VERSION = insert(versions)
+
+
+@lru_cache(maxsize=4)
+def _add_record(database: Database) -> Any:
+    return database.insert(records).on_conflict_do_nothing()
 
 
 class _Case:
@@ -311,6 +322,9 @@ class _Case:
             "additions": best.rank.additions,
             "latest": best.rank.latest,
             "fields": best.fields,
+            "contract": best.contract
+            if isinstance(best, Candidate)
+            else contract_of(orjson.loads(best.record), best.type, best.regime),
         }
         standing = None if row is None else (row.received, row.fingerprint)
         if best is self.base:
@@ -359,6 +373,7 @@ _STATE = (
     "additions",
     "latest",
     "fields",
+    "contract",
     "version",
 )
 
@@ -554,7 +569,7 @@ class Saver:
             self._execute(OWE, "ids", owed_ids, this_run=run, this_door=door)
         for case, version in new_versions:
             version["record_id"] = case.row.id if case.row is not None else ids[case.reference]
-        self._execute_many(insert(versions), [version for _, version in new_versions])
+        self._execute_many(_ADD_VERSION, [version for _, version in new_versions])
         for case in copies:
             self._copy(case)
 
@@ -565,7 +580,7 @@ class Saver:
         # Sorted, so that two transactions that add the same references wait and do not lock
         # each other out; the second then finds that it did not add them.
         rows.sort(key=lambda row: row["reference"])
-        self._connection.execute(self._database.insert(records).on_conflict_do_nothing(), rows)
+        self._execute_many(_add_record(self._database), rows)
         references = [row["reference"] for row in rows]
         ids = {
             row.reference: row.id
@@ -635,8 +650,7 @@ class Saver:
         return rows
 
     def _execute_many(self, statement: Any, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            self._connection.execute(statement, rows)
+        self._database.execute_many(self._connection, statement, rows)
 
 
 def _door_of_alias(row: Row[Any]) -> Door:
