@@ -161,6 +161,10 @@ class Command(ScrapyCommand):
 
         try:
             run = write_when_done(self.settings, shards, say=_say)
+        except KeyboardInterrupt:
+            _say("scrapy export: stopped; the same command carries on")
+            self.exitcode = 1
+            return
         except DumeSpiderError as error:
             print(f"scrapy export: {error}", file=sys.stderr)
             self.exitcode = 1

@@ -86,7 +86,9 @@ class RunSummary:
         self.crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
         run = self.run
         try:
-            self.store.recover(lambda place, files: is_in_place(place, files, self.crawler))
+            # A shard places no files, and may run where those of others cannot be seen.
+            if not run.shard:
+                self.store.recover(lambda place, files: is_in_place(place, files, self.crawler))
             self._take_up()
             run.open()
             self._begun = True

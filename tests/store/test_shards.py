@@ -216,6 +216,16 @@ def test_an_interrupted_export_is_carried_on_and_says_what_is_missing(
     assert records_in(tmp_path).total() == 2
 
 
+def test_an_export_that_is_stopped_while_it_waits(tmp_path: Path) -> None:
+    writing = export(tmp_path, f"sqlite:///{tmp_path}/new.sqlite", "--wait-for-shards", "2")
+    line = writing.stderr.readline()
+    assert line == f"waiting for the first of 2 shards to begin in {tmp_path}/new.sqlite\n"
+    writing.send_signal(signal.SIGINT)
+    _, errors = writing.communicate(timeout=30)
+    assert writing.returncode == 1
+    assert errors == "scrapy export: stopped; the same command carries on\n"
+
+
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
