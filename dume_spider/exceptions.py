@@ -30,6 +30,11 @@ class OutputError(DumeSpiderError):
     """A file of the run cannot be written (permissions, a full disk)."""
 
 
+class UncertainOutputError(OutputError):
+    """Whether a file has got its name is not known: a server failed to say. The next run finds
+    out."""
+
+
 class FileRefusedError(DumeSpiderError):
     """A file is not published: by its name, its SIRET or its content (its maker's fault)."""
 

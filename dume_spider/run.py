@@ -44,14 +44,17 @@ class Run:
         arguments: its arguments as given, for the summary.
         folder: the folder of all runs (setting ``DECP_RUNS_DIR``); this run's own
             folder inside it is made by :meth:`open`.
+        shard: its share of the work, such as ``2/8``, if it has one: its records are then
+            owed at its end, and written when all shards are done.
     """
 
-    def __init__(self, spider: str, arguments: dict[str, str], folder: Path):
+    def __init__(self, spider: str, arguments: Mapping[str, Any], folder: Path, *, shard: str = ""):
         self.started = datetime.now(UTC)
         self.spider = spider
         self.arguments = arguments
         self.id = f"{spider}-{self.started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._folder = folder
+        self.shard = shard
         self.rows = 0
         self.references = 0
         self.references_done = 0
@@ -62,6 +65,8 @@ class Run:
         self.rejected = 0
         self.failed = 0
         self.written = 0
+        #: Records of a shard that are written later, with those of the others.
+        self.owed = 0
         self.requests: Counter[str] = Counter()
         self.unproven: list[dict[str, Any]] = []
         self.failures: list[dict[str, Any]] = []
@@ -161,6 +166,7 @@ class Run:
         self.superseded = counts.superseded
         self.rejected = counts.rejected
         self.written = counts.written
+        self.owed = counts.owed if self.shard else 0
 
     def take_duplicates(self, duplicates: Sequence[Duplicate]) -> None:
         """Count the records that are a contract under a further reference, and name the first."""
@@ -208,10 +214,11 @@ class Run:
     @property
     def balanced(self) -> bool:
         """Whether all that entered has left through exactly one door."""
-        doors = self.written + self.unchanged + self.superseded + self.rejected + self.failed
+        to_files = self.written + self.owed
+        doors = to_files + self.unchanged + self.superseded + self.rejected + self.failed
         return (
             self.rows == doors
-            and self.written == self.new + self.updated
+            and to_files == self.new + self.updated
             and self.references == self.references_done
         )
 
@@ -236,6 +243,7 @@ class Run:
                 "rejected": self.rejected,
                 "failed": self.failed,
                 "written": self.written,
+                **({"owed": self.owed} if self.shard else {}),
             },
             "requests": {
                 **dict.fromkeys(("search", "detail", "retried"), 0),

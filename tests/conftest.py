@@ -5,10 +5,13 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import servers
 from crawling import ROOT, Crawl, crawl_command, finished
 from portals import UDATA_HINT, UDATA_VENV, Portal, replica_portal, udata_portal
 
@@ -35,6 +39,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the folder ../shared (official schemas, real records)")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone of the repository, as it is committed."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs a git checkout")
+    folder = tmp_path_factory.mktemp("clone") / "dume_spider"
+    subprocess.run(["git", "clone", "-q", ROOT, folder], check=True)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -164,3 +178,83 @@ def portal(
     start = udata_portal if request.param == "udata" else replica_portal
     with start(tmp_path_factory.mktemp(request.param)) as started:
         yield started
+
+
+def _postgresql_programs() -> Path | None:
+    """The newest of Debian's folders of PostgreSQL programs."""
+    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    return max((path.parent for path in found), key=lambda p: int(p.parent.name), default=None)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a server on a free port, its data in a temporary folder."""
+    programs = _postgresql_programs()
+    if programs is None:
+        pytest.skip("needs PostgreSQL (apt-get install postgresql)")
+    psycopg = pytest.importorskip("psycopg")
+    # PostgreSQL refuses to run as root.
+    user = "postgres" if os.geteuid() == 0 else None
+    folder = Path(tempfile.mkdtemp(prefix="dume-spider-postgresql-"))
+    if user:
+        shutil.chown(folder, user)
+    data = folder / "data"
+    port = servers.free_port()
+    server = None
+    try:
+        subprocess.run(
+            [programs / "initdb", "-D", data, "-U", "test", "-A", "trust", "-E", "UTF8", "-N"]
+            # An order of texts that is not that of bytes: the store must bring its own.
+            + ["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=fr-FR"],
+            user=user,
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(
+                [
+                    programs / "postgres",
+                    "-D",
+                    data,
+                    "-p",
+                    str(port),
+                    "-k",
+                    folder,
+                    "-c",
+                    "listen_addresses=127.0.0.1",
+                    "-c",
+                    "fsync=off",
+                    "-c",
+                    "deadlock_timeout=100ms",
+                ],
+                user=user,
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(host="127.0.0.1", port=port, user="test", dbname="postgres").close()
+                break
+            except psycopg.OperationalError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail((folder / "log").read_text())
+                time.sleep(0.05)
+        yield f"postgresql+psycopg://test@127.0.0.1:{port}/postgres"
+    finally:
+        if server is not None:
+            server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
+            server.wait(30)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the S3 protocol."""
+    pytest.importorskip("moto")
+    port = servers.free_port()
+    log = tmp_path_factory.mktemp("s3") / "log"
+    with servers.running([*servers.S3, str(port)], port, log):
+        yield f"http://127.0.0.1:{port}"

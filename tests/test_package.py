@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from crawling import ROOT
 
 LOOK_INSIDE = """
 from dume_spider.decp.regime import ContractType, Regime
@@ -27,37 +27,79 @@ print(*get_spider_loader(get_project_settings()).list())
 """
 
 
+SECRET = "sentinel-of-a-secret"
+
+
 @pytest.fixture(scope="module")
-def egg(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("egg")
-    for name in ("setup.py", "pyproject.toml", "requirements.txt", "README.md", "scrapy.cfg"):
-        shutil.copy(ROOT / name, work)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "dume_spider", work / "dume_spider", ignore=ignored)
+def built(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an egg and a wheel, built from a fresh clone in which somebody works."""
+    work = tmp_path_factory.mktemp("package") / "dume_spider"
+    shutil.copytree(clone, work)
+    for name in (".env", "data/store.sqlite", "scrapyd.conf", "tests/key.json"):
+        path = work / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(SECRET, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "setup.py", "-q", "bdist_egg"],
+        [sys.executable, "setup.py", "-q", "bdist_egg", "bdist_wheel"],
         cwd=work,
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | {"DATAGOUV_API_KEY": SECRET, "DECP_STORE_URL": SECRET},
     )
     assert done.returncode == 0, done.stderr
-    (egg,) = (work / "dist").glob("*.egg")
+    return work / "dist"
+
+
+@pytest.fixture(scope="module")
+def egg(built: Path) -> Path:
+    (egg,) = built.glob("*.egg")
     return egg
 
 
-def test_the_egg_holds_every_file_of_the_package_and_nothing_else(egg: Path) -> None:
-    packed = {
-        name
-        for name in zipfile.ZipFile(egg).namelist()
-        if name.startswith("dume_spider/") and "__pycache__" not in name and name[-1] != "/"
-    }
-    there = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "dume_spider").rglob("*")
-        if path.is_file() and path.suffix in (".py", ".json", ".toml", ".md")
-    }
-    assert packed == there
+def tracked(clone: Path) -> set[str]:
+    """The files of the package that are in the repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "dume_spider"], cwd=clone, capture_output=True, text=True, check=True
+    )
+    return set(listed.stdout.split())
+
+
+METADATA = {
+    "egg": {
+        "EGG-INFO/PKG-INFO",
+        "EGG-INFO/SOURCES.txt",
+        "EGG-INFO/dependency_links.txt",
+        "EGG-INFO/entry_points.txt",
+        "EGG-INFO/requires.txt",
+        "EGG-INFO/top_level.txt",
+        "EGG-INFO/zip-safe",
+    },
+    "whl": {
+        "dume_spider-0.1.0.dist-info/METADATA",
+        "dume_spider-0.1.0.dist-info/RECORD",
+        "dume_spider-0.1.0.dist-info/WHEEL",
+        "dume_spider-0.1.0.dist-info/entry_points.txt",
+        "dume_spider-0.1.0.dist-info/top_level.txt",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ["egg", "whl"])
+def test_what_is_built_holds_every_file_of_the_package_and_nothing_else(
+    built: Path, clone: Path, kind: str
+) -> None:
+    (path,) = built.glob(f"*.{kind}")
+    with zipfile.ZipFile(path) as archive:
+        files = {
+            name: archive.read(name)
+            for name in archive.namelist()
+            if "__pycache__" not in name and name[-1] != "/"
+        }
+    assert set(files) == tracked(clone) | METADATA[kind]
+    for name in files.keys() & tracked(clone):
+        assert files[name] == (clone / name).read_bytes(), name
+    assert not [name for name, data in files.items() if SECRET.encode() in data]
 
 
 def test_the_egg_works_zipped(egg: Path, tmp_path: Path) -> None:

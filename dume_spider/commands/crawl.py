@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
 from scrapy import Spider
@@ -13,6 +14,8 @@ from dume_spider.exceptions import DumeSpiderError
 from dume_spider.pipelines.decp_files import OutputSettings
 from dume_spider.pipelines.validation import read_severities
 from dume_spider.spiders.base import BaseSpider
+
+logger = logging.getLogger(__name__)
 
 
 class Command(CrawlCommand):
@@ -36,6 +39,8 @@ class Command(CrawlCommand):
         except DumeSpiderError as error:
             # Before the first request: one line, no traceback.
             print(f"scrapy crawl: {error}", file=sys.stderr)
+            if self.settings["LOG_FILE"]:  # where Scrapyd's users look
+                logger.error("%s", error)
             self.exitcode = 1
             return
         run = getattr(self.crawler.spider, "run", None)

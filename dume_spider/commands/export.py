@@ -19,6 +19,7 @@ from dume_spider.decp.folder import OutputFolder
 from dume_spider.decp.regime import Regime
 from dume_spider.decp.tables import TABLE_FORMATS, TableFiles, flat_rows
 from dume_spider.exceptions import DumeSpiderError
+from dume_spider.run import EXIT_STATUS
 from dume_spider.store.placing import PendingRecord
 from dume_spider.store.reading import StoreReader
 
@@ -40,7 +41,8 @@ class Command(ScrapyCommand):
         return (
             "Write the current records of the store as DECP files (json, xml) or as flat tables "
             "with one line per contract and titulaire (csv, parquet), without a request to the "
-            "service. No file is overwritten, and the store does not change. "
+            "service. No file is overwritten, and the store does not change. With "
+            "--wait-for-shards: write, once, the files of a harvest that several workers share. "
             "Example: scrapy export --since 2026-01-01 --format csv,parquet --folder tables"
         )
 
@@ -86,7 +88,6 @@ class Command(ScrapyCommand):
         group.add_argument(
             "--format",
             type=_formats,
-            default=("json",),
             metavar="FORMATS",
             help="one or more of json, xml, csv, parquet, joined by commas (default: json)",
         )
@@ -99,9 +100,16 @@ class Command(ScrapyCommand):
         group.add_argument(
             "--folder",
             type=Path,
-            default=Path("data/export"),
             metavar="FOLDER",
             help="where the files go (default: data/export)",
+        )
+        group.add_argument(
+            "--wait-for-shards",
+            type=_shards,
+            metavar="N",
+            help="wait until the N shards of the newest harvest that N workers share are done, "
+            "then write what they have received as a harvest writes it (DECP_FILES_URI, "
+            "DECP_FORMATS, DECP_STRUCTURE); goes with no other option",
         )
 
     def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
@@ -113,10 +121,18 @@ class Command(ScrapyCommand):
                 f"--until {opts.until} is before --since {opts.since}", print_help=False
             )
 
+        others = ("since", "until", "buyer", "regime", "run", "format", "structure", "folder")
+        if opts.wait_for_shards and any(getattr(opts, name) for name in others):
+            raise UsageError("--wait-for-shards goes with no other option", print_help=False)
+
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
         from dume_spider.pipelines.decp_files import OutputSettings
         from dume_spider.spiders.base import today
 
+        if opts.wait_for_shards:
+            self._write_shards(opts.wait_for_shards)
+            return
+        folder = opts.folder or Path("data/export")
         if opts.structure:
             self.settings.set("DECP_STRUCTURE", opts.structure, priority="cmdline")
         try:
@@ -131,7 +147,8 @@ class Command(ScrapyCommand):
                     by_type=bool(platform),
                 )
                 taken = last_numbers(reader.published_names(today()), today())
-                count, names = export(records, opts.folder, opts.format, platform, taken)
+                formats = opts.format or ("json",)
+                count, names = export(records, folder, formats, platform, taken)
         except DumeSpiderError as error:
             print(f"scrapy export: {error}", file=sys.stderr)
             self.exitcode = 1
@@ -140,7 +157,28 @@ class Command(ScrapyCommand):
             print("Nothing to export: the store holds no such contract", file=sys.stderr)
             return
         files = "1 file" if len(names) == 1 else f"{len(names):,} files"
-        print(f"{count:,} contracts in {files} in {opts.folder}")
+        print(f"{count:,} contracts in {files} in {folder}")
+
+    def _write_shards(self, shards: int) -> None:
+        from dume_spider.sharing import write_when_done
+
+        try:
+            run = write_when_done(self.settings, shards, say=_say)
+        except KeyboardInterrupt:
+            _say("scrapy export: stopped; the same command carries on")
+            self.exitcode = 1
+            return
+        except DumeSpiderError as error:
+            print(f"scrapy export: {error}", file=sys.stderr)
+            self.exitcode = 1
+            return
+        self.exitcode = EXIT_STATUS[run.status]
+        files = "1 file" if len(run.files) == 1 else f"{len(run.files):,} files"
+        print(f"{run.written:,} contracts in {files}; {run.status}: {run.folder}/summary.json")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def export(
@@ -202,6 +240,12 @@ def _read(read: Callable[[str], Any]) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
     return parse
+
+
+def _shards(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 9999:
+        raise argparse.ArgumentTypeError(f"{text!r}: not a number of shards; accepted: 1 to 9999")
+    return int(text)
 
 
 def _formats(text: str) -> tuple[str, ...]:

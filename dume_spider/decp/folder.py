@@ -19,6 +19,7 @@ import hashlib
 import os
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Self
+from typing import IO, Self
 
 from dume_spider.decp.filename import FORMATS, DecpFilename, Format, last_numbers
 from dume_spider.decp.regime import ContractType, Regime
@@ -63,33 +64,15 @@ class OutputFile:
     sha1: str
 
 
-class OutputFolder:
-    """The folder ``path``, made by :meth:`check`; what fails in it raises ``OutputError``."""
+class Output(ABC):
+    """A place of DECP files: a folder here, or an object storage (:mod:`dume_spider.storages`).
 
-    def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
-        self._day: date | None = None
-        self._last: dict[str, int] = {}
+    Sets of files are put in place whole and none is ever overwritten. ``uri`` names the place:
+    the absolute path of a folder, or a URI without credentials. What fails in the place
+    raises :class:`OutputError`.
+    """
 
-    def check(self) -> None:
-        """Make the folder, prove with a file that it can be written, and clear it of the
-        temporary files of killed runs (those of living ones stay).
-
-        Raises :class:`OutputError` if it cannot be made or written.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = Part(self.path)
-            try:
-                probe.write(b"{}\n")
-                probe.sync()
-            finally:
-                probe.discard()
-            for path in self.path.iterdir():
-                if _PART.fullmatch(path.name):
-                    _remove_if_abandoned(path)
-        except OSError as error:
-            raise output_error(self.path, error) from error
+    uri: str
 
     def new_files(
         self, siret: str, day: date, formats: Iterable[Format], regime: Regime, after: int = 0
@@ -112,19 +95,93 @@ class OutputFolder:
         one may be about to put its files in place. Raises :class:`OutputError`.
         """
         try:
-            paths = [self.path / file.name for file in files]
-            placed = [
-                path
-                for path, file in zip(paths, files, strict=True)
-                if _sha1_of(path, file.bytes) == file.sha1
-            ]
+            placed = [file for file in files if self.sha1_of(file.name, file.bytes) == file.sha1]
             if placed and len(placed) == len(files):
                 return True
-            for path in placed:
-                path.unlink()
+            for file in placed:
+                self.remove(file.name)
+        except OSError as error:
+            raise output_error(self.uri, error) from error
+        return False
+
+    @abstractmethod
+    def check(self) -> None:
+        """Make the place and prove that files can be put there. Raises :class:`OutputError`."""
+
+    @abstractmethod
+    def new_part(self) -> Part:
+        """A temporary file for one file of a set."""
+
+    def last_number(self, siret: str, day: date) -> int:
+        """The highest number of ``siret`` on ``day`` as far as is known without asking."""
+        return 0
+
+    @abstractmethod
+    def free_number(self, first: DecpFilename) -> int:
+        """A number from that of ``first`` on that no format uses, past all of that SIRET and
+        day that are known to be there."""
+
+    @abstractmethod
+    def put(self, part: Part, name: str) -> bool:
+        """Give a file its name; ``False`` if there is one already, which stays as it is."""
+
+    @abstractmethod
+    def take_back(self, part: Part, name: str) -> None:
+        """Undo :meth:`put`."""
+
+    @abstractmethod
+    def placed(self, last: DecpFilename) -> None:
+        """Make the names just given outlast a power cut; ``last`` is one of them."""
+
+    @abstractmethod
+    def sha1_of(self, name: str, size: int) -> str | None:
+        """The sha1 of a file of that size; ``None`` if there is no such file."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+
+
+class OutputFolder(Output):
+    """The folder ``path``, made by :meth:`check`."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self.uri = str(self.path)
+        self._day: date | None = None
+        self._last: dict[str, int] = {}
+
+    def check(self) -> None:
+        """Make the folder, prove with a file that it can be written, and clear it of the
+        temporary files of killed runs (those of living ones stay).
+
+        Raises :class:`OutputError` if it cannot be made or written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.new_part()
+            try:
+                probe.write(b"{}\n")
+                probe.sync()
+            finally:
+                probe.discard()
+            for path in self.path.iterdir():
+                if _PART.fullmatch(path.name):
+                    _remove_if_abandoned(path)
         except OSError as error:
             raise output_error(self.path, error) from error
-        return False
+
+    def new_part(self) -> FolderPart:
+        return FolderPart(self.path)
+
+    def free_number(self, first: DecpFilename) -> int:
+        number = max(first.number, self.last_number(first.siret, first.day) + 1)
+        while any(
+            (self.path / str(replace(first, number=number, format=format))).exists()
+            for format in FORMATS
+        ):
+            number += 1
+        return number
 
     def last_number(self, siret: str, day: date) -> int:
         """The number of the last file seen of ``siret`` on ``day``; 0 if there is none.
@@ -137,12 +194,25 @@ class OutputFolder:
             self._day = day
         return self._last.get(siret, 0)
 
-    def _placed(self, siret: str, number: int) -> None:
-        self._last[siret] = number
+    def put(self, part: FolderPart, name: str) -> bool:
+        return part.link(self.path / name)
+
+    def take_back(self, part: FolderPart, name: str) -> None:
+        part.unlink(self.path / name)
+
+    def placed(self, last: DecpFilename) -> None:
+        _sync_folder(self.path)
+        self._last[last.siret] = last.number
+
+    def sha1_of(self, name: str, size: int) -> str | None:
+        return _sha1_of(self.path / name, size)
+
+    def remove(self, name: str) -> None:
+        (self.path / name).unlink()
 
 
 class NewFiles:
-    """One set of files being written: see :meth:`OutputFolder.new_files`.
+    """One set of files being written: see :meth:`Output.new_files`.
 
     ::
 
@@ -156,7 +226,7 @@ class NewFiles:
 
     def __init__(
         self,
-        folder: OutputFolder,
+        output: Output,
         siret: str,
         day: date,
         formats: Sequence[Format],
@@ -165,21 +235,21 @@ class NewFiles:
     ):
         if not formats:
             raise ValueError("a set of files has at least one format")
-        self._folder = folder
+        self._output = output
         self._names = [DecpFilename(siret, day, 1, format) for format in formats]
         self._regime = regime
         self._records = 0
         self._parts: list[Part] = []
-        self._number = 0
+        self._number = 1
         self._after = after
 
     def __enter__(self) -> Self:
         try:
             first = self._names[0]
-            last = self._folder.last_number(first.siret, first.day)
+            last = self._output.last_number(first.siret, first.day)
             self._number = max(last, self._after) + 1
             for _ in self._names:
-                self._parts.append(Part(self._folder.path))
+                self._parts.append(self._output.new_part())
         except OSError as error:
             self._discard()
             raise self._error(error) from error
@@ -214,7 +284,7 @@ class NewFiles:
         """Put the files in place, durably, and say what they are, in the order of formats.
 
         ``announce``, if given, is called before each attempt with the files as they would
-        be: what a store notes down so that after a kill :meth:`OutputFolder.settle` can
+        be: what a store notes down so that after a kill :meth:`Output.settle` can
         tell whether they are there. A further call means that the earlier names were
         taken by another process in the meantime. Raises :class:`ValueError` if no record
         was added.
@@ -225,7 +295,8 @@ class NewFiles:
                 writer.finish()
                 part.sync()
             while True:
-                self._number = self._free_number(self._number)
+                first = replace(self._names[0], number=self._number)
+                self._number = self._output.free_number(first)
                 files = self._files(self._number)
                 if announce:
                     announce(files)
@@ -235,7 +306,6 @@ class NewFiles:
         except OSError as error:
             self._discard()
             raise self._error(error) from error
-        self._folder._placed(self._names[0].siret, self._number)
         self._discard()
         return files
 
@@ -243,31 +313,24 @@ class NewFiles:
         if not self._parts:
             raise ValueError("the set of files is not open: committed, failed or left")
 
-    def _free_number(self, number: int) -> int:
-        """The first from ``number`` on that no format uses, ours or not."""
-        first = self._names[0]
-        while any(
-            (self._folder.path / str(replace(first, number=number, format=format))).exists()
-            for format in FORMATS
-        ):
-            number += 1
-        return number
-
     def _place(self, files: list[OutputFile]) -> bool:
         """Give the files their names; ``False``, and all undone, if one is taken."""
-        placed: list[tuple[Part, Path]] = []
+        placed: list[tuple[Part, str]] = []
         try:
             for file, part in zip(files, self._parts, strict=True):
-                path = self._folder.path / file.name
-                if not part.link(path):
-                    _unplace(placed)
+                if not self._output.put(part, file.name):
+                    self._take_back(placed)
                     return False
-                placed.append((part, path))
-            _sync_folder(self._folder.path)
+                placed.append((part, file.name))
+            self._output.placed(replace(self._names[0], number=self._number))
         except BaseException:
-            _unplace(placed)
+            self._take_back(placed)
             raise
         return True
+
+    def _take_back(self, placed: Iterable[tuple[Part, str]]) -> None:
+        for part, name in placed:
+            self._output.take_back(part, name)
 
     def _files(self, number: int) -> list[OutputFile]:
         return [
@@ -280,12 +343,39 @@ class NewFiles:
             self._parts.pop().discard()
 
     def _error(self, error: OSError) -> OutputError:
-        name = replace(self._names[0], number=max(self._number, 1))
-        return output_error(self._folder.path / str(name), error)
+        name = replace(self._names[0], number=self._number)
+        return output_error(f"{self._output.uri}/{name}", error)
 
 
 class Part:
-    """A temporary file: written, hashed and counted at once, locked as long as it is open."""
+    """A temporary file: written, hashed and counted at once."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file = file
+        self._sha1 = _new_sha1()
+        self.bytes = 0
+
+    @property
+    def sha1(self) -> str:
+        return self._sha1.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+        self._sha1.update(data)
+        self.bytes += len(data)
+
+    def sync(self) -> None:
+        """Have all that was written in the file."""
+        self.file.flush()
+
+    def discard(self) -> None:
+        """Let go of the file, which is then gone unless it has got a name."""
+        with suppress(OSError):  # bytes that a full disk did not take are not wanted now
+            self.file.close()
+
+
+class FolderPart(Part):
+    """A temporary file in the folder of its final name, locked as long as it is open."""
 
     def __init__(self, folder: Path):
         while True:
@@ -298,22 +388,11 @@ class Part:
             if _lock(fd) is not False and self.path.exists():
                 break
             os.close(fd)
-        self._file = os.fdopen(fd, "wb", buffering=1 << 16)
-        self._sha1 = _new_sha1()
-        self.bytes = 0
-
-    @property
-    def sha1(self) -> str:
-        return self._sha1.hexdigest()
-
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._sha1.update(data)
-        self.bytes += len(data)
+        super().__init__(os.fdopen(fd, "wb", buffering=1 << 16))
 
     def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        super().sync()
+        os.fsync(self.file.fileno())
 
     def link(self, path: Path) -> bool:
         """Give the file the name ``path`` as well; ``False`` if there is one already."""
@@ -353,11 +432,10 @@ class Part:
         """Remove the temporary name (links stay) and let go of the lock, in this order."""
         with suppress(OSError):  # what cannot be removed now, a later check() removes
             self.path.unlink(missing_ok=True)
-        with suppress(OSError):  # bytes that a full disk did not take are not wanted now
-            self._file.close()
+        super().discard()
 
 
-def output_error(path: Path, error: OSError) -> OutputError:
+def output_error(path: str | Path, error: OSError) -> OutputError:
     """The line for a person: the cause, the file or folder, what to do."""
     advice = _ADVICE.get(error.errno or 0, "repair this and run the same command again")
     return OutputError(f"{error.strerror or error}: {path}; {advice}")
@@ -401,11 +479,6 @@ def _sync_folder(path: Path) -> None:
             raise
     finally:
         os.close(fd)
-
-
-def _unplace(placed: Iterable[tuple[Part, Path]]) -> None:
-    for part, path in placed:
-        part.unlink(path)
 
 
 def _sha1_of(path: Path, size: int) -> str | None:

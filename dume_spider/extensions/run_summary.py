@@ -5,16 +5,17 @@ from __future__ import annotations
 import gc
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from scrapy import signals
 from scrapy.exceptions import CloseSpider
 
-from dume_spider.decp.folder import OutputFolder
 from dume_spider.exceptions import DumeSpiderError
+from dume_spider.storages import open_output, shown
 from dume_spider.store.ledger import Harvest, take_up
-from dume_spider.store.store import Store
+from dume_spider.store.store import PlannedFile, Store
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -86,7 +87,9 @@ class RunSummary:
         self.crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
         run = self.run
         try:
-            self.store.recover(lambda folder, files: OutputFolder(folder).settle(files))
+            # A shard places no files, and may run where those of others cannot be seen.
+            if not run.shard:
+                self.store.recover(lambda place, files: is_in_place(place, files, self.crawler))
             self._take_up()
             run.open()
             self._begun = True
@@ -165,6 +168,15 @@ class RunSummary:
         return run.status != "failed"
 
 
+def is_in_place(place: str, files: Sequence[PlannedFile], crawler: Crawler) -> bool:
+    """Whether the files that an earlier run had planned are in their place.
+
+    The place is named without credentials: those of ``DECP_FILES_URI`` are used for it.
+    """
+    uri = crawler.settings["DECP_FILES_URI"]
+    return open_output(uri if shown(uri) == place else place, crawler).settle(files)
+
+
 def stop(run: Run, error: DumeSpiderError) -> None:
     """End a run that cannot start or go on: one line in the log, status ``failed``.
 
@@ -236,6 +248,14 @@ def _log_harvest(run: Run) -> None:
         run.rejected,
         run.failed,
     )
+    if run.owed:
+        logger.info(
+            "Shard %s: %d records are kept in the store; when all shards are done, their files are "
+            "written by: scrapy export --wait-for-shards %s",
+            run.shard,
+            run.owed,
+            run.shard.partition("/")[2],
+        )
     if run.status == "failed":
         logger.error("Run %s failed: %s", run.id, "; ".join(run.errors) or "the counts differ")
     elif run.status == "incomplete":

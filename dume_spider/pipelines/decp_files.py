@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import unquote, urlsplit
 
 from scrapy import signals
 from stdnum.fr import siret
 
 from dume_spider.datagouv.dataset import STRUCTURES
 from dume_spider.decp.filename import FORMATS, Format, last_numbers
-from dume_spider.decp.folder import OutputFolder
 from dume_spider.decp.regime import Regime
 from dume_spider.exceptions import ArgumentError, DumeSpiderError, OutputError
 from dume_spider.extensions.publication import PublishAfter
 from dume_spider.extensions.run_summary import RunSummary, stop
+from dume_spider.storages import check_uri, open_output
 from dume_spider.store.publications import published_names
-from dume_spider.store.store import PendingRecord, RecordKeys
+from dume_spider.store.store import PendingRecord, RecordKeys, Store
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.settings import BaseSettings
+
+    from dume_spider.decp.folder import Output
+    from dume_spider.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class OutputSettings:
     ``platform_siret`` names all files of structure ``plateforme`` and is empty otherwise.
     """
 
-    folder: Path
+    uri: str
     formats: tuple[Format, ...]
     platform_siret: str
 
@@ -55,7 +56,8 @@ class OutputSettings:
                 f"DECP_PLATFORM_SIRET={platform!r}: not a SIRET; structure plateforme needs the "
                 "platform's, 14 digits whose check sum is right"
             )
-        return cls(_folder(settings["DECP_FILES_URI"]), formats, siret.compact(platform))
+        check_uri(settings["DECP_FILES_URI"])
+        return cls(settings["DECP_FILES_URI"], formats, siret.compact(platform))
 
 
 def _one_of(accepted: tuple[str, ...], name: str, value: str) -> str:
@@ -64,27 +66,17 @@ def _one_of(accepted: tuple[str, ...], name: str, value: str) -> str:
     return value
 
 
-def _folder(uri: str) -> Path:
-    parts = urlsplit(uri)
-    if parts.scheme == "file" and not parts.netloc:
-        return Path(unquote(parts.path))
-    if parts.scheme and "://" in uri:
-        raise ArgumentError(f"DECP_FILES_URI={uri!r}: not known; accepted: a folder")
-    return Path(uri)
-
-
 class DecpFilesPipeline:
     """Puts the run's new and updated records in place as DECP files.
 
-    One file (per format) for each buyer or for the platform, and each regime. What cannot be
-    written stays owed by the store: the same command writes it later.
+    What cannot be written stays owed by the store: the same command writes it later. What a
+    shard has received stays owed until all shards are done (``scrapy export``).
     """
 
     def __init__(self, crawler: Crawler):
         self.crawler = crawler
         self.settings = OutputSettings.read(crawler.settings)
-        self.folder = OutputFolder(self.settings.folder.absolute())
-        self._last_published: Mapping[str, int] | None = None
+        self.output = open_output(self.settings.uri, crawler)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -94,64 +86,75 @@ class DecpFilesPipeline:
 
     def open_spider(self) -> None:
         """Prove that files can be written, before the first request."""
+        if self.crawler.spider.run.shard:
+            return
         try:
-            self.folder.check()
+            self.output.check()
         except OutputError as error:
             stop(self.crawler.spider.run, error)
 
     def spider_closed(self) -> None:
         """Write the files. A failure here is told by the exit status: Scrapy would only log it."""
         books = self.crawler.get_extension(RunSummary)
-        if not books.is_open:
+        if not books.is_open or books.run.shard:
             return
         try:
-            self._write(books)
+            publish_after = self.crawler.get_extension(PublishAfter)
+            taken = publish_after.taken if publish_after else []
+            write_owed(books.store, books.run, self.settings, self.output, taken)
         except DumeSpiderError as error:
             logger.error("%s", error)
             books.run.fail(str(error))
 
-    def _write(self, books: RunSummary) -> None:
-        # A set whose records another run has taken over is not placed: what is still owed
-        # is then written anew.
-        while not all(
-            self._write_set(books, regime, name, records)
-            for (regime, name), records in self._sets(books)
-        ):
-            continue
 
-    def _sets(
-        self, books: RunSummary
-    ) -> Iterator[tuple[tuple[Regime, str], Iterator[PendingRecord]]]:
-        """The pending records by regime and SIRET of the file's name."""
-        platform = self.settings.platform_siret
-        pending = books.store.pending(books.run.id, by_type=bool(platform))
-        return groupby(pending, key=lambda record: (record.regime, platform or record.buyer))
+def write_owed(
+    store: Store,
+    run: Run,
+    settings: OutputSettings,
+    output: Output,
+    taken: Iterable[str] = (),
+) -> None:
+    """Put all records that a run owes in place.
 
-    def _write_set(
-        self, books: RunSummary, regime: Regime, name: str, records: Iterator[PendingRecord]
-    ) -> bool:
-        """Write one set of files; ``False`` if its records are not this run's any more."""
-        keys = RecordKeys()
-        run = books.run
-        after = self._published(books).get(name, 0)
-        with self.folder.new_files(name, run.day, self.settings.formats, regime, after) as out:
-            for record in records:
-                out.add(record.type, record.record)
-                keys.add(record)
-            return books.store.place(
-                run.id,
-                regime=regime,
-                buyer=name,
-                folder=str(self.folder.path),
-                keys=keys,
-                commit=out.commit,
-            )
+    One file (per format) for each buyer or for the platform, and each regime. ``taken`` are
+    names on the dataset that the files go to; those that the store has seen published are
+    taken too. Raises :class:`DumeSpiderError`: what is in place by then stays, and the rest is
+    owed.
+    """
+    last = last_numbers(chain(taken, published_names(store.database, run.day)), run.day)
+    # A set whose records another run has taken over is not placed: what is still owed
+    # is then written anew.
+    while not all(
+        _write_set(store, run, settings, output, regime, name, records, last.get(name, 0))
+        for (regime, name), records in _sets(store, run, settings.platform_siret)
+    ):
+        continue
 
-    def _published(self, books: RunSummary) -> Mapping[str, int]:
-        """The last number of the day that each SIRET has among published files."""
-        if self._last_published is None:
-            publish_after = self.crawler.get_extension(PublishAfter)
-            taken = publish_after.taken if publish_after else []
-            names = chain(taken, published_names(books.store.database, books.run.day))
-            self._last_published = last_numbers(names, books.run.day)
-        return self._last_published
+
+def _sets(
+    store: Store, run: Run, platform: str
+) -> Iterator[tuple[tuple[Regime, str], Iterator[PendingRecord]]]:
+    """The pending records by regime and SIRET of the file's name."""
+    pending = store.pending(run.id, by_type=bool(platform))
+    return groupby(pending, key=lambda record: (record.regime, platform or record.buyer))
+
+
+def _write_set(
+    store: Store,
+    run: Run,
+    settings: OutputSettings,
+    output: Output,
+    regime: Regime,
+    name: str,
+    records: Iterator[PendingRecord],
+    after: int,
+) -> bool:
+    """Write one set of files; ``False`` if its records are not this run's any more."""
+    keys = RecordKeys()
+    with output.new_files(name, run.day, settings.formats, regime, after) as out:
+        for record in records:
+            out.add(record.type, record.record)
+            keys.add(record)
+        return store.place(
+            run.id, regime=regime, buyer=name, folder=output.uri, keys=keys, commit=out.commit
+        )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import scrapy
 
@@ -96,7 +96,12 @@ class BaseSpider(scrapy.Spider):
         spider = super().from_crawler(crawler, *args)
         spider.values = values
         given = {name: text for name, text in kwargs.items() if not name.startswith("_")}
-        spider.run = Run(cls.name, given, Path(crawler.settings["DECP_RUNS_DIR"]))
+        spider.run = Run(
+            cls.name,
+            given,
+            Path(crawler.settings["DECP_RUNS_DIR"]),
+            shard=str(values.get("shard", "")),
+        )
         return spider
 
     def asked(self) -> dict[str, Any] | None:
@@ -147,9 +152,19 @@ def one_of(*accepted: str) -> Callable[[str], str]:
     return read
 
 
-def a_shard(text: str) -> tuple[int, int]:
+class Shard(NamedTuple):
+    """A share of the work: one of ``of`` workers, counted from 1."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+def a_shard(text: str) -> Shard:
     """Read a share such as ``2/8``: the second of eight."""
     match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise ValueError("not a share; accepted: I/N with I from 1 to N, such as 2/8")
-    return int(match[1]), int(match[2])
+    return Shard(int(match[1]), int(match[2]))

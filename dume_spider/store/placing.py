@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from dume_spider.decp.regime import ContractType, Regime
+from dume_spider.exceptions import UncertainOutputError
 from dume_spider.store.database import Database
 from dume_spider.store.doors import Door
 from dume_spider.store.saving import CHUNK, OF_RECORD, OWE, PAY, add_counts, chunks, debt_key
@@ -166,10 +167,11 @@ class Placing:
             mark_placed(self._connection, self._plan, self._run, len(self._keys))
 
     def give_up(self, error: BaseException) -> None:
-        """Unlock the plan and, unless the process is being stopped, drop it: nothing of it is
-        in place. (When it is being stopped, what is in place is found out by the next run.)"""
+        """Unlock the plan and drop it: nothing of it is in place. (When that is not known, or
+        the process is being stopped, it is found out by the next run.)"""
         self._lock.__exit__(type(error), error, error.__traceback__)
-        if self._plan is not None and isinstance(error, Exception):
+        is_known = isinstance(error, Exception) and not isinstance(error, UncertainOutputError)
+        if self._plan is not None and is_known:
             self._database.write(lambda connection: drop(connection, self._plan))
 
     def _make_plan(self, connection: Connection, planned: Sequence[File]) -> int:

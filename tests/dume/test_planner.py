@@ -543,6 +543,28 @@ def test_the_shards_are_disjoint_and_together_the_query(query, shards):
     assert sum(map(len, parts)) == len(everything)
 
 
+@given(st.integers(1, 90), st.integers(1, 6), st.data())
+@settings(max_examples=8, deadline=None)
+def test_each_window_belongs_to_one_shard_whatever_its_worker_has_learnt(days, shards, data):
+    """Each worker meets another service, some are resumed: the windows never overlap."""
+    query = SearchQuery(DAY, DAY + timedelta(days - 1))
+    owner = {}
+    for number in range(1, shards + 1):
+        rate, seed = data.draw(st.sampled_from([0, 5, 60, 150])), data.draw(st.integers(0, 9))
+        service = Service(model.real_life(DAY, query.date_end, rate, seed=seed), 30)
+        planner = Planner(query, today=TODAY, cap=30, shard=(number, shards))
+        harvest(planner, service.answer, room=4, limit=data.draw(st.integers(0, 20)))
+        again = Planner(query, today=TODAY, cap=30, shard=(number, shards))
+        for window, state in planner.windows.items():
+            if state != "asked":
+                again.answered(window, service.answer(window))
+        harvest(again, service.answer, room=2, limit=200)
+        for window in (*planner.windows, *again.windows):
+            for ordinal in range(window.date_start.toordinal(), window.date_end.toordinal() + 1):
+                assert owner.setdefault(ordinal, number) == number, (window.filters(), number)
+    assert len(owner) == days
+
+
 @pytest.mark.parametrize("shard", [(0, 2), (3, 2)])
 def test_a_bad_shard_is_refused(shard):
     with pytest.raises(ValueError, match=f"shard {shard[0]}/2 is not between 1 and 2"):

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,78 +15,6 @@ from dume_spider.decp.regime import BUYER_FIELD, ContractType, Regime
 from dume_spider.store.store import Candidate, Store
 
 _numbers = count(1)
-
-
-def _programs() -> Path | None:
-    """The newest of Debian's folders of PostgreSQL programs."""
-    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-    return max((path.parent for path in found), key=lambda p: int(p.parent.name), default=None)
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of a server on a free port, its data in a temporary folder."""
-    programs = _programs()
-    if programs is None:
-        pytest.skip("needs PostgreSQL (apt-get install postgresql)")
-    psycopg = pytest.importorskip("psycopg")
-    # PostgreSQL refuses to run as root.
-    user = "postgres" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="dume-spider-postgresql-"))
-    if user:
-        shutil.chown(folder, user)
-    data = folder / "data"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = None
-    try:
-        subprocess.run(
-            [programs / "initdb", "-D", data, "-U", "test", "-A", "trust", "-E", "UTF8", "-N"]
-            # An order of texts that is not that of bytes: the store must bring its own.
-            + ["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=fr-FR"],
-            user=user,
-            cwd=folder,
-            check=True,
-            capture_output=True,
-        )
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [
-                    programs / "postgres",
-                    "-D",
-                    data,
-                    "-p",
-                    str(port),
-                    "-k",
-                    folder,
-                    "-c",
-                    "listen_addresses=127.0.0.1",
-                    "-c",
-                    "fsync=off",
-                    "-c",
-                    "deadlock_timeout=100ms",
-                ],
-                user=user,
-                cwd=folder,
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                psycopg.connect(host="127.0.0.1", port=port, user="test", dbname="postgres").close()
-                break
-            except psycopg.OperationalError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail((folder / "log").read_text())
-                time.sleep(0.05)
-        yield f"postgresql+psycopg://test@127.0.0.1:{port}/postgres"
-    finally:
-        if server is not None:
-            server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
-            server.wait(30)
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

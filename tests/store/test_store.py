@@ -15,7 +15,7 @@ from sqlalchemy import Table, func, select
 
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.verdict import Problem, Repair
-from dume_spider.exceptions import OutputError, StoreError
+from dume_spider.exceptions import OutputError, StoreError, UncertainOutputError
 from dume_spider.store import tables
 from dume_spider.store.placing import PlannedFile
 from dume_spider.store.store import (
@@ -537,10 +537,13 @@ def test_killed_before_the_file_is_in_place(store: Store, candidate: Make) -> No
     assert store.recover(is_in_place) == 0
 
 
-def test_killed_after_the_file_is_in_place(store: Store, candidate: Make) -> None:
+@pytest.mark.parametrize("fail", [Killed(), UncertainOutputError("no answer")])
+def test_killed_after_the_file_is_in_place(
+    store: Store, candidate: Make, fail: BaseException
+) -> None:
     store.save("run", [candidate("A")])
-    with pytest.raises(Killed):
-        place(store, keys_of(store.pending("run")), "1.json", fail=Killed())
+    with pytest.raises(type(fail)):
+        place(store, keys_of(store.pending("run")), "1.json", fail=fail)
     # Meanwhile the record counts as written.
     begin(store, "two")
     assert store.save("two", [candidate("A")]) == [UNCHANGED]

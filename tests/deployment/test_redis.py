@@ -1,0 +1,107 @@
+"""scrapy-redis as the scheduler, by settings alone."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import servers
+from crawling import ROOT
+from jobs import BY_SPIDER, Job
+
+pytestmark = pytest.mark.slow
+
+#: As in docs/deployment.md.
+SETTINGS = {
+    "SCHEDULER": "scrapy_redis.scheduler.Scheduler",
+    "DUPEFILTER_CLASS": "scrapy_redis.dupefilter.RFPDupeFilter",
+    "SCHEDULER_QUEUE_KEY": "dume:1:requests",
+    "SCHEDULER_FLUSH_ON_START": "True",
+}
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A client of a server that keeps nothing on disk."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("needs redis-server (apt-get install redis-server)")
+    library = pytest.importorskip("redis")
+    pytest.importorskip("scrapy_redis")
+    folder = tmp_path_factory.mktemp("redis")
+    port = servers.free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+    with servers.running(command, port, folder / "log"):
+        client = library.Redis("127.0.0.1", port)
+        yield client
+        client.close()
+
+
+def settings_for(job: Job, redis: Any) -> dict[str, str]:
+    port = redis.connection_pool.connection_kwargs["port"]
+    return SETTINGS | {
+        "REDIS_URL": f"redis://127.0.0.1:{port}",
+        "SCHEDULER_QUEUE_KEY": f"{job.spider}:1:requests",
+    }
+
+
+def test_the_settings_are_those_of_the_documentation() -> None:
+    text = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    for name, value in SETTINGS.items():
+        assert f"-s {name}={value}" in text
+
+
+def run(job: Job, sandbox: Any, folder: Path, settings: dict[str, str]) -> dict[str, bytes]:
+    """Run a job to its end; the files."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(
+        job.command(sandbox, folder, settings),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return {path.name: path.read_bytes() for path in (folder / "decp").iterdir()}
+
+
+def test_a_harvest(job: Job, sandbox: Any, redis: Any, tmp_path: Path) -> None:
+    plain = run(job, sandbox, tmp_path / "plain", {})
+    before = redis.info("stats")["total_commands_processed"]
+    assert run(job, sandbox, tmp_path / "redis", settings_for(job, redis)) == plain
+    without, summary = (job.summary(tmp_path / name) for name in ("plain", "redis"))
+    assert summary["counts"] == without["counts"]
+    # Each request went through Redis, none was asked twice, and none is left.
+    assert summary["requests"] == without["requests"]
+    asked = sum(summary["requests"].values())
+    assert redis.info("stats")["total_commands_processed"] - before >= 2 * asked
+    assert redis.keys() == []
+
+
+def test_what_a_killed_worker_left_in_redis_is_not_asked_twice(
+    start_sandbox: Callable[..., Any], redis: Any, tmp_path: Path
+) -> None:
+    job = BY_SPIDER["dume"]
+    sandbox = start_sandbox(*job.sandbox)
+    settings = settings_for(job, redis)
+    process = subprocess.Popen(
+        job.command(sandbox, tmp_path, settings | {"DOWNLOAD_DELAY": "0.1"}),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while sum(sandbox.references().values()) < 10:
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert redis.zcard(settings["SCHEDULER_QUEUE_KEY"])
+    run(job, sandbox, tmp_path, settings)
+    assert job.summary(tmp_path)["status"] == "complete"
+    asked = sandbox.references()
+    assert sum(asked.values()) <= len(asked) + 1  # what was on its way
+    assert redis.keys() == []
