@@ -126,6 +126,7 @@ def per_day(days: Mapping[tuple[date, str], int]) -> tuple[Chart, str, list[DayL
                         "grid": False,
                         "tickCount": 10 if width == WIDE else 4,
                         "labelOverlap": True,
+                        "labelSeparation": 8,
                         "format": "%-d %b %Y" if period == "day" and width == NARROW else None,
                     },
                 },
@@ -192,7 +193,7 @@ def ranked(bars: Sequence[Bar], label: str, unit: str) -> Chart:
         down, gutter = (9, 0) if is_narrow else (0, 300)
         y = {"field": "place", "type": "ordinal", "axis": None}
         x = {"field": "n", "type": "quantitative", "scale": {"domain": [0, most]}, "axis": None}
-        shape = {"type": "bar", "color": "var(--bar)", "cornerRadiusEnd": 2, "height": 14}
+        shape = {"type": "bar", "color": "var(--bar)", "height": 14}
         number = {"type": "text", "align": "left", "dx": 4, "baseline": "middle"}
         name = {"type": "text", "baseline": "middle", "limit": gutter or width - 4}
         name |= {"align": "left", "dy": -8} if is_narrow else {"align": "right", "dx": -8}

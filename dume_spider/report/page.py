@@ -306,7 +306,7 @@ def _template(name: str) -> str:
 
 def money(amount: float) -> str:
     """An amount in euros as a person reads it."""
-    for unit, name in ((1e9, "bn"), (1e6, "M")):
+    for unit, name in ((1e12, "tn"), (1e9, "bn"), (1e6, "M")):
         if abs(amount) >= unit:
             return f"€{amount / unit:,.2f}{name}"
     return f"€{amount:,.0f}"

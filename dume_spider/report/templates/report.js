@@ -27,9 +27,10 @@
       (records.MP || 0) + " marchés, " + (records.CC || 0) + " concessions.";
     // In the order in which they were answered: it tells how the day was split.
     const windows = scope.windows.filter(([, start, end]) => start <= day && day <= end);
+    const order = (window) => [data.texts[window[6]], data.texts[window[3]].length];
     windows.sort((one, other) => {
-      const [first, second] = [data.texts[one[6]], data.texts[other[6]]];
-      return first < second ? -1 : first > second ? 1 : 0;
+      const [first, few] = order(one), [second, more] = order(other);
+      return first < second ? -1 : first > second ? 1 : few - more;
     });
     rows.replaceChildren(...windows.slice(0, most).map(([run, start, end, filters, state, count, answered]) => {
       const row = document.createElement("tr");
