@@ -71,6 +71,9 @@ SCHEDULER = "dume_spider.scheduler.MemoryScheduler"
 EXTENSIONS = {
     "dume_spider.extensions.run_summary.RunSummary": 500,
     "dume_spider.extensions.keeper.Keeper": 510,
+    "dume_spider.extensions.progress.Progress": 520,
+    # It counts pages; what matters is said by Progress.
+    "scrapy.extensions.logstats.LogStats": None,
 }
 
 
@@ -82,6 +85,7 @@ DUME_PLATFORM_TECHNICAL_ID = _env("DUME_PLATFORM_TECHNICAL_ID", "AAA001")
 DUME_REQUESTER_ID = _env("DUME_REQUESTER_ID", "12345698765445")
 DUME_REQUESTER_NAME = _env("DUME_REQUESTER_NAME", "AIFE")
 DUME_FIELD_MAP = _env("DUME_FIELD_MAP", "")
+PROGRESS = _env("PROGRESS", "on")
 DECP_RULES = _env("DECP_RULES", "{}")
 DECP_STRUCTURE = _env("DECP_STRUCTURE", "acheteur")
 DECP_PLATFORM_SIRET = _env("DECP_PLATFORM_SIRET", "")

@@ -10,6 +10,7 @@ from scrapy.commands.crawl import Command as CrawlCommand
 from scrapy.crawler import Crawler
 
 from dume_spider.exceptions import DumeSpiderError
+from dume_spider.extensions.progress import is_on
 from dume_spider.pipelines.decp_files import OutputSettings
 from dume_spider.pipelines.validation import read_severities
 from dume_spider.run import EXIT_STATUS
@@ -54,6 +55,7 @@ class Command(CrawlCommand):
             self.crawler.spidercls.check_settings(self.crawler.settings)
         OutputSettings.read(self.crawler.settings)
         read_severities(self.crawler.settings)
+        is_on(self.crawler.settings)
         return self.crawler
 
     def process_options(self, args: list[str], opts: argparse.Namespace) -> None:

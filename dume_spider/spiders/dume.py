@@ -164,6 +164,9 @@ class DumeSpider(BaseSpider):
         values = {name: str(value) for name, value in self.values.items()}
         return {"url": self.url, "detail": "always", **values}
 
+    def days_done(self) -> tuple[int, int] | None:
+        return None if self.query.reference else self.planner.days_done()
+
     async def start(self) -> AsyncIterator[Any]:
         self.keeper = self.crawler.get_extension(Keeper)
         for request in self.carry_on(self.crawler.get_extension(RunSummary).harvest):
