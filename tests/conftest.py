@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,13 @@ import pytest
 from crawling import ROOT, Crawl, crawl_command, finished
 
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C work in child processes: a shell that runs the tests in the background makes
+    them ignore it, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
