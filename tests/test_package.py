@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from crawling import ROOT
 
+PACKED = (".py", ".json", ".toml", ".md", ".html", ".css", ".js")
+
 LOOK_INSIDE = """
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.schema import record_schema
@@ -19,6 +21,8 @@ import dume_spider
 assert ".egg" in dume_spider.__file__, dume_spider.__file__
 assert record_schema(ContractType.MARCHE, Regime.R2022)["required"]
 load_field_names()
+from dume_spider.report.page import make_environment
+make_environment().get_template("report.html")
 from scrapy.spiderloader import get_spider_loader
 from scrapy.utils.project import get_project_settings
 print(*get_spider_loader(get_project_settings()).list())
@@ -53,7 +57,7 @@ def test_the_egg_holds_every_file_of_the_package_and_nothing_else(egg: Path) -> 
     there = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "dume_spider").rglob("*")
-        if path.is_file() and path.suffix in (".py", ".json", ".toml", ".md")
+        if path.is_file() and path.suffix in PACKED
     }
     assert packed == there
 

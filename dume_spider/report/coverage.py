@@ -11,10 +11,8 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
-
-import orjson
 
 from dume_spider.dume.planner import RowFacts
 from dume_spider.store.reading import HarvestLine, RunLine, StoreReader, WindowLine
@@ -85,12 +83,12 @@ def read_coverage(
     """
     scopes: dict[tuple[str, ...], Scope] = {}
     for harvest in reader.harvests(run=run):
-        asked = orjson.loads(harvest.asked)
+        asked = harvest.asked
         if harvest.run not in runs:
             continue
         filters = {name: text for name, text in asked.items() if name not in _NO_FILTERS}
         windows = [w for w in reader.windows(harvest.id) if _has_days(w.filters)]
-        found = _judged(reader, harvest, runs[harvest.run], asked, windows)
+        found = _judged(reader, harvest, runs[harvest.run], windows)
         days = {day: verdict for day, verdict in found if since is None or day >= since}
         if not days:
             continue
@@ -109,13 +107,12 @@ def _judged(
     reader: StoreReader,
     harvest: HarvestLine,
     run: RunLine,
-    asked: Mapping[str, str],
     windows: Sequence[WindowLine],
 ) -> Iterator[tuple[date, Verdict]]:
     """The days of a harvest with what it proves of them."""
-    summary = orjson.loads(run.summary) if run.summary else {}
+    asked, summary = harvest.asked, run.summary
     failures = summary.get("failures", [])
-    named = [(each["filters"], each["state"], each["why"]) for each in summary.get("unproven", [])]
+    named = [(each["filters"], each["state"], _why(each)) for each in summary.get("unproven", [])]
     named += [
         (each["window"], "incomplete", f"no answer: {each['error']}")
         for each in failures
@@ -138,7 +135,7 @@ def _judged(
             if day not in days or _RANK[state] < _RANK[days[day][0]]:
                 days[day] = (state, why)
     if lost:
-        for day in _days_of_lost(reader, harvest, lost, asked, last) or list(days):
+        for day in _days_of_lost(reader, harvest, lost, last) or list(days):
             example = next(iter(lost))
             why = f"{len(lost)} references got no record, such as {example}: {lost[example]}"
             days[day] = ("incomplete", why)
@@ -154,12 +151,17 @@ def _judged(
         )
 
 
+def _why(unproven: Mapping[str, Any]) -> str:
+    """Why a window is not proven, and what may be missing from it."""
+    why, estimate = unproven["why"], unproven.get("missing_estimate")
+    if estimate and estimate["high"]:
+        missing, low, high = (f"{estimate[name]:g}" for name in ("missing", "low", "high"))
+        why += f"; by estimate {missing} rows are missing ({low} to {high})"
+    return why
+
+
 def _days_of_lost(
-    reader: StoreReader,
-    harvest: HarvestLine,
-    lost: Iterable[str],
-    asked: Mapping[str, str],
-    last: date,
+    reader: StoreReader, harvest: HarvestLine, lost: Iterable[str], last: date
 ) -> set[date]:
     """The days on which references were found; none when the ledger does not know any more.
 
@@ -168,7 +170,7 @@ def _days_of_lost(
     wanted = set(lost)
     best: dict[str, list[date]] = {}
     for window in reader.windows(harvest.id, with_facts=True):
-        if window.facts is None or asked["spider"] != "dume":
+        if window.facts is None or harvest.asked["spider"] != "dume":
             return set()
         if not _has_days(window.filters):
             continue

@@ -20,14 +20,17 @@ from dume_spider.report import charts
 from dume_spider.report.coverage import Scope, read_coverage
 from dume_spider.report.cpv import DIVISIONS
 from dume_spider.report.figures import Party, Refusals, Survey, refusals, survey
-from dume_spider.store.reading import StoreReader
+from dume_spider.store.reading import RunLine, StoreReader
 
 #: Lines of charts, of tables, and scopes, months and searches of the calendar that are shown.
-BARS, LINES, SCOPES, MONTHS, WINDOWS = 15, 200, 4, 60, 20_000
+BARS, LINES, SCOPES, MONTHS, WINDOWS = 15, 200, 4, 60, 10_000
 #: No essential data were published before.
 OLDEST = date(2015, 1, 1)
 #: Reasons of rejection with examples, and the characters of a row that is shown.
 REASONS, ROW = 60, 4000
+
+
+_SHOWN = {"counts", "unproven", "failures", "errors"}
 
 
 class Cell(NamedTuple):
@@ -79,14 +82,14 @@ def make_page(
     chosen = {"since": first, "run": run}
     surveyed = survey(reader, **chosen)
     reasons, rejected = refusals(reader, **chosen)
-    runs = {line.name: line for line in reader.runs(run=run)}
+    runs = {line.name: _brief(line) for line in reader.runs(run=run)}
     scopes = read_coverage(reader, runs, since=since, run=run)
     files, files_count, files_bytes = reader.files(LINES, **chosen)
     shown_runs = [line for line in runs.values() if line.started >= first]
     dated = _dated(surveyed, made.date())
     per_day, period, days = charts.per_day(dated) if dated else (None, "day", [])
     return (
-        _environment()
+        make_environment()
         .get_template("report.html")
         .render(
             made=made,
@@ -136,6 +139,11 @@ def make_page(
             runs_count=len(shown_runs),
         )
     )
+
+
+def _brief(run: RunLine) -> RunLine:
+    """A run without what may be long and is not shown, such as the names of its files."""
+    return run._replace(summary={k: v for k, v in run.summary.items() if k in _SHOWN})
 
 
 def _dated(surveyed: Survey, made: date) -> Counter[tuple[date, str]]:
@@ -268,7 +276,8 @@ def _calendar_data(scopes: Sequence[Scope], surveyed: Survey) -> dict[str, Any]:
     return {"scopes": data, "texts": list(texts), "records": records}
 
 
-def _environment() -> Environment:
+def make_environment() -> Environment:
+    """The templates of the report, with their style and script."""
     environment = Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
@@ -285,7 +294,7 @@ def _environment() -> Environment:
         "script_hash": f"sha256-{digest}",
         "STATES": STATES,
     }
-    environment.filters |= {"money": money, "size": size, "summary": summary_of}
+    environment.filters |= {"money": money, "size": size}
     return environment
 
 
@@ -318,8 +327,3 @@ def size(count: int) -> str:
         if count >= unit:
             return f"{count / unit:,.1f} {name}"
     return f"{count} bytes"
-
-
-def summary_of(text: str | None) -> dict[str, Any]:
-    """The summary of a run; empty when there is none."""
-    return orjson.loads(text) if text else {}

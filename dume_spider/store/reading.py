@@ -76,24 +76,23 @@ class RefusedRow(NamedTuple):
 
 
 class RunLine(NamedTuple):
-    """A run; ``arguments`` and ``summary`` are JSON. Without ``status`` it has not ended: it
-    is running, or was killed."""
+    """A run; ``arguments`` and ``summary`` are values of JSON. Without ``status`` it has not
+    ended: it is running, or was killed, and its summary is empty."""
 
     name: str
     spider: str
-    arguments: str
+    arguments: dict[str, Any]
     started: str
-    finished: str | None
     status: str | None
-    summary: str | None
+    summary: dict[str, Any]
 
 
 class HarvestLine(NamedTuple):
-    """What a run asked for (JSON), see :mod:`dume_spider.store.ledger`."""
+    """What a run asked for (values of JSON), see :mod:`dume_spider.store.ledger`."""
 
     id: int
     run: str
-    asked: str
+    asked: dict[str, Any]
 
 
 class WindowLine(NamedTuple):
@@ -280,7 +279,14 @@ class StoreReader:
         if run:
             chosen = chosen.where(runs.c.number == self._number(run))
         for line in self._after(chosen, runs.c.number, newest_first=True):
-            yield RunLine(*line[:-1])
+            yield RunLine(
+                line.name,
+                line.spider,
+                orjson.loads(line.arguments),
+                line.started,
+                line.status,
+                orjson.loads(line.summary) if line.summary else {},
+            )
 
     def harvests(self, *, run: str = "") -> list[HarvestLine]:
         """What the runs have asked for, the newest first."""
@@ -290,12 +296,8 @@ class StoreReader:
         if run:
             chosen = chosen.where(runs.c.number == self._number(run))
         with self._database.reading() as connection:
-            return list(
-                map(
-                    HarvestLine._make,
-                    connection.execute(chosen.order_by(harvests.c.id.desc())),
-                )
-            )
+            lines = connection.execute(chosen.order_by(harvests.c.id.desc())).all()
+        return [HarvestLine(id, name, orjson.loads(asked)) for id, name, asked in lines]
 
     def windows(self, harvest: int, *, with_facts: bool = False) -> Iterator[WindowLine]:
         """The answered searches of a harvest."""

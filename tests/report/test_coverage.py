@@ -84,6 +84,11 @@ UNPROVEN = {
     "rows": 120,
     "missing_estimate": None,
 }
+DOUBT = {
+    "state": "incomplete",
+    "why": "still full",
+    "missing_estimate": {"missing": 3.5, "low": 1.0, "high": 12.0},
+}
 NO_ANSWER = {"window": {"date_start": "2026-03-03", "date_end": "2026-03-03"}, "error": "HTTP 500"}
 
 
@@ -93,10 +98,10 @@ NO_ANSWER = {"window": {"date_start": "2026-03-03", "date_end": "2026-03-03"}, "
         ({}, ["complete"] * 3, 1, WHOLE),
         ({"unproven": [UNPROVEN]}, ["complete", "probable", "complete"], 2, "full days"),
         (
-            {"unproven": [UNPROVEN, UNPROVEN | {"state": "incomplete", "why": "still full"}]},
+            {"unproven": [UNPROVEN, UNPROVEN | DOUBT]},
             ["complete", "incomplete", "complete"],
             2,
-            "still full",
+            "still full; by estimate 3.5 rows are missing (1 to 12)",
         ),
         (
             {"status": "incomplete", "failures": [NO_ANSWER]},

@@ -77,6 +77,7 @@ def fill(url: str, folder: Path) -> None:
         "titulaires": [{"id": "1", "typeIdentifiant": "SIRET", "denominationSociale": EVIL}],
         "objet": EVIL,
         "montant": 52000.0,
+        "dateNotification": "2023-12-01",
         "datePublicationDonnees": "2026-03-02",
     }
     # As many as make it the first of the buyers and of the titulaires.

@@ -175,9 +175,9 @@ def test_runs(filled: Store, reader: StoreReader) -> None:
     assert [line.name for line in reader.runs()] == ["last", "later", "run"]
     assert [line.name for line in reader.runs(since="2024-03-10")] == ["last", "later"]
     (line,) = reader.runs(run="later")
-    assert (line.spider, line.status, line.summary) == ("dume", "complete", '{"status":"complete"}')
+    assert (line.spider, line.status, line.summary) == ("dume", "complete", {"status": "complete"})
     (line,) = reader.runs(run="last")
-    assert (line.arguments, line.status, line.finished) == ('{"rows":"all"}', None, None)
+    assert (line.arguments, line.status, line.summary) == ({"rows": "all"}, None, {})
 
 
 def test_harvests_and_their_windows(filled: Store, reader: StoreReader) -> None:
@@ -192,7 +192,7 @@ def test_harvests_and_their_windows(filled: Store, reader: StoreReader) -> None:
             taken.end()
         taken.let_go()
     two, one = reader.harvests()
-    assert (two.run, two.asked, one.run) == ("two", '{"of":"two","spider":"dume"}', "one")
+    assert (two.run, two.asked, one.run) == ("two", {"of": "two", "spider": "dume"}, "one")
     assert reader.harvests(run="one") == [one]
     for harvest, facts in ((one, None), (two, [["k"]])):
         found = list(reader.windows(harvest.id, with_facts=True))
