@@ -195,7 +195,7 @@ def ranked(bars: Sequence[Bar], label: str, unit: str) -> Chart:
         x = {"field": "n", "type": "quantitative", "scale": {"domain": [0, most]}, "axis": None}
         shape = {"type": "bar", "color": "var(--bar)", "height": 14}
         number = {"type": "text", "align": "left", "dx": 4, "baseline": "middle"}
-        name = {"type": "text", "baseline": "middle", "limit": (gutter or width) - 30}
+        name = {"type": "text", "baseline": "middle", "limit": 240 if gutter else width - 30}
         name |= {"align": "left", "dy": -8} if is_narrow else {"align": "right", "dx": -8}
         return {
             "width": width - gutter - 4,
