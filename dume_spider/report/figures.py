@@ -128,14 +128,36 @@ class Amounts:
         ]
 
 
+class Refused(NamedTuple):
+    """A rejected row by the key of its rejection, and what is said of it."""
+
+    id: int
+    reference: str | None
+    message: str
+
+
 @dataclass(slots=True)
 class Refusals:
-    """A reason of rejection: the field, the rule, how many rows, and the first of them."""
+    """A reason of rejection: the field, the rule, and how many rows."""
 
     field: str
     rule: str
     rows: int = 0
-    examples: list[tuple[int, str | None, str]] = field(default_factory=list)
+    _firsts: list[Refused] = field(default_factory=list)
+    _others: list[Refused] = field(default_factory=list)
+
+    def add(self, row: Refused) -> None:
+        """Count a row."""
+        self.rows += 1
+        is_other = any(first.reference == row.reference for first in self._firsts)
+        kept = self._others if is_other else self._firsts
+        if len(kept) < EXAMPLES:
+            kept.append(row)
+
+    @property
+    def examples(self) -> list[Refused]:
+        """The first rows, those of different references first."""
+        return (self._firsts + self._others)[:EXAMPLES]
 
 
 @dataclass(slots=True)
@@ -218,9 +240,7 @@ def refusals(reader: StoreReader, *, since: str = "", run: str = "") -> tuple[li
         rows += 1
         for field_name, rule, message in _reasons(row):
             reason = reasons.setdefault((field_name, rule), Refusals(field_name, rule))
-            reason.rows += 1
-            if len(reason.examples) < EXAMPLES:
-                reason.examples.append((row.id, row.reference, message))
+            reason.add(Refused(row.id, row.reference, message))
     return sorted(reasons.values(), key=lambda r: (-r.rows, r.field, r.rule)), rows
 
 

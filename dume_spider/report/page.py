@@ -190,7 +190,7 @@ def _examples(
 ) -> Iterator[tuple[Refusals, list[Example]]]:
     """The reasons, each with the first of its rows."""
     for reason in reasons:
-        raw = reader.rejected_raw([id for id, _, _ in reason.examples])
+        raw = reader.rejected_raw([example.id for example in reason.examples])
         shown = []
         for id, reference, message in reason.examples:
             row = _pretty(raw[id])

@@ -126,12 +126,16 @@ def test_off(tmp_path: Path, address: str) -> None:
     assert not any("records/s" in line or "Progress" in line for s in shown for line in s)
 
 
-def test_a_bad_value_is_one_line(tmp_path: Path) -> None:
-    command = crawl_command(tmp_path, "http://127.0.0.1:9/", DAYS, {"PROGRESS": "maybe"})
+@pytest.mark.parametrize("arguments", [["crawl", "dume"], ["reprocess", "--all"]])
+def test_a_bad_value_is_one_line(tmp_path: Path, arguments: list[str]) -> None:
+    settings = [f"DECP_STORE_URL=sqlite:///{tmp_path / 'store.sqlite'}", "PROGRESS=maybe"]
+    command = [sys.executable, "-m", "scrapy", *arguments]
+    for setting in settings:
+        command += ["-s", setting]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    lines = done.stderr.splitlines()
-    assert lines[-1] == "scrapy crawl: PROGRESS='maybe': not known; accepted: on, off"
+    said = f"scrapy {arguments[0]}: PROGRESS='maybe': not known; accepted: on, off"
+    assert done.stderr.splitlines()[-1] == said
     assert "Traceback" not in done.stderr
 
 

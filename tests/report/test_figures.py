@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dume_spider.decp import rules
 from dume_spider.report.cpv import DIVISIONS
-from dume_spider.report.figures import NAMED, Party, Survey
+from dume_spider.report.figures import NAMED, Party, Refusals, Refused, Survey
 from dume_spider.store.reading import SurveyedRecord
 
 
@@ -109,6 +109,18 @@ def test_outliers_are_named_the_most_extreme_first() -> None:
     assert [(c.reference, c.amount, c.objet) for c in lowest] == [("r2000", 0.01, "objet 2000")]
     assert count == 13
     assert (survey.amounts.nothing, survey.amounts.absent) == (2, 1)
+
+
+def test_examples_are_of_different_references_where_there_are() -> None:
+    reason = Refusals("objet", "required")
+    for id, reference in enumerate(["a", "a", "a", "a", None, "b", "c", "d"]):
+        reason.add(Refused(id, reference, "is missing"))
+    assert reason.rows == 8
+    assert [example.id for example in reason.examples] == [0, 4, 5]
+    lonely = Refusals("objet", "required")
+    for id in range(5):
+        lonely.add(Refused(id, "a", "is missing"))
+    assert [example.id for example in lonely.examples] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("amounts", [[], [1.0, 2.0, 1e9], [7.0] * 50 + [1e9]])
