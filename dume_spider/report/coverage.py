@@ -21,9 +21,9 @@ State = Literal["complete", "probable", "incomplete"]
 
 #: A day is as good as the best harvest of it.
 _RANK: Mapping[State, int] = {"complete": 3, "probable": 2, "incomplete": 1}
-#: Hardly anything can have been published before the essential data existed: open starts
-#: are shown from here on.
-FIRST_DAY = date(2018, 1, 1)
+#: No essential data were published before, and the BOAMP's data set begins then: what was
+#: asked for earlier is not shown.
+FIRST_DAY = date(2015, 1, 1)
 _PARIS = ZoneInfo("Europe/Paris")
 #: What decides how a harvest asks, and when, but not for which records.
 _NO_FILTERS = {"spider", "url", "detail", "shard", "date_start", "date_end"}

@@ -17,15 +17,13 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from dume_spider.report import charts
-from dume_spider.report.coverage import Scope, read_coverage
+from dume_spider.report.coverage import FIRST_DAY, Scope, read_coverage
 from dume_spider.report.cpv import DIVISIONS
 from dume_spider.report.figures import Party, Refusals, Survey, refusals, survey
 from dume_spider.store.reading import RunLine, StoreReader
 
 #: Lines of charts, of tables, and scopes, months and searches of the calendar that are shown.
 BARS, LINES, SCOPES, MONTHS, WINDOWS = 15, 200, 4, 60, 10_000
-#: No essential data were published before.
-OLDEST = date(2015, 1, 1)
 #: Reasons of rejection with examples, and the characters of a row that is shown.
 REASONS, ROW = 60, 4000
 
@@ -105,7 +103,7 @@ def make_page(
                 "rows",
             ),
             examples=list(_examples(reader, reasons[:REASONS])),
-            scopes=[(scope, list(months(scope))) for scope in scopes[:SCOPES]],
+            scopes=[(scope, earlier(scope), list(months(scope))) for scope in scopes[:SCOPES]],
             scopes_left_out=scopes[SCOPES:],
             calendar=_calendar_data(scopes[:SCOPES], surveyed),
             per_day=per_day,
@@ -153,7 +151,7 @@ def _dated(surveyed: Survey, made: date) -> Counter[tuple[date, str]]:
     for (text, kind), count in surveyed.days.items():
         with suppress(ValueError):
             day = date.fromisoformat(text)
-            if OLDEST <= day <= made + timedelta(366):
+            if FIRST_DAY <= day <= made + timedelta(366):
                 dated[day, kind] = count
     return dated
 
@@ -207,11 +205,25 @@ def _pretty(raw: bytes) -> str:
         return raw.decode("utf-8", "replace")
 
 
+def _asked_months(scope: Scope) -> list[date]:
+    return sorted({day.replace(day=1) for day in scope.days})
+
+
+def earlier(scope: Scope) -> str:
+    """What became of the days before the months of :func:`months`, in words; empty: none."""
+    asked = _asked_months(scope)
+    if len(asked) <= MONTHS:
+        return ""
+    first = asked[-MONTHS]
+    states = Counter(verdict.state for day, verdict in scope.days.items() if day < first)
+    counts = ", ".join(f"{states[state]:,} {state}" for state in STATES if states[state])
+    return f"before {first:%B %Y}: {counts}"
+
+
 def months(scope: Scope) -> Iterator[Month]:
     """The latest months in which something was asked, each day with its state."""
-    asked = sorted({day.replace(day=1) for day in scope.days})
     previous: date | None = None
-    for first in asked[-MONTHS:]:
+    for first in _asked_months(scope)[-MONTHS:]:
         gap = ""
         if previous is not None and (following := _next_month(previous)) < first:
             last = first - timedelta(1)

@@ -21,7 +21,8 @@ from dume_spider.decp.filename import FORMATS
 from dume_spider.decp.folder import OutputFolder
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.verdict import Problem, Repair
-from dume_spider.report.page import make_page, money, size
+from dume_spider.report.coverage import Scope, Verdict
+from dume_spider.report.page import MONTHS, earlier, make_page, money, months, size
 from dume_spider.sandbox.generator import generate
 from dume_spider.store.ledger import Found, Marks, Window, take_up
 from dume_spider.store.reading import StoreReader
@@ -341,6 +342,35 @@ def test_an_empty_store_has_every_section(tmp_path: Path, browser: Browser) -> N
     assert opened.page.locator(".none").filter(visible=True).count() >= 8
     assert opened.said == []
     opened.page.close()
+
+
+def test_the_months_of_the_calendar() -> None:
+    def verdict(state: str) -> Verdict:
+        return Verdict(state, "", "run")
+
+    scope = Scope("dume", {})
+    scope.days = {date(2026, 1, 31): verdict("complete"), date(2026, 2, 1): verdict("probable")}
+    assert [(month.title, month.before) for month in months(scope)] == [
+        ("January 2026", ""),
+        ("February 2026", ""),
+    ]
+    first, second = months(scope)
+    assert [len(month.cells) for month in (first, second)] == [31, 28]
+    assert first.cells[-1] == (date(2026, 1, 31), "complete")
+    assert first.cells[0] == (date(2026, 1, 1), "not asked")
+    scope.days[date(2026, 4, 30)] = scope.days[date(2027, 1, 1)] = verdict("complete")
+    assert [month.before for month in months(scope)] == [
+        "",
+        "",
+        "March 2026",
+        "May 2026 to December 2026",
+    ]
+    assert earlier(scope) == ""
+    for year in range(2020, 2025):
+        for month in range(1, 13):
+            scope.days[date(year, month, 3)] = verdict("incomplete" if year == 2020 else "complete")
+    assert len(list(months(scope))) == MONTHS
+    assert earlier(scope) == "before May 2020: 4 incomplete"
 
 
 @pytest.mark.parametrize(
