@@ -73,6 +73,9 @@ EXTENSIONS = {
     "dume_spider.extensions.keeper.Keeper": 510,
     # After run_summary: what a run has found is published when its books are closed.
     "dume_spider.extensions.publication.PublishAfter": 520,
+    "dume_spider.extensions.progress.Progress": 530,
+    # It counts pages; what matters is said by Progress.
+    "scrapy.extensions.logstats.LogStats": None,
 }
 
 
@@ -85,6 +88,7 @@ DUME_REQUESTER_ID = _env("DUME_REQUESTER_ID", "12345698765445")
 DUME_REQUESTER_NAME = _env("DUME_REQUESTER_NAME", "AIFE")
 DUME_FIELD_MAP = _env("DUME_FIELD_MAP", "")
 BOAMP_API_URL = _env("BOAMP_API_URL", "https://boamp-datadila.opendatasoft.com/api/explore/v2.1")
+PROGRESS = _env("PROGRESS", "on")
 DECP_RULES = _env("DECP_RULES", "{}")
 DECP_STRUCTURE = _env("DECP_STRUCTURE", "acheteur")
 DECP_PLATFORM_SIRET = _env("DECP_PLATFORM_SIRET", "")

@@ -21,6 +21,8 @@ assert ".egg" in dume_spider.__file__, dume_spider.__file__
 assert record_schema(ContractType.MARCHE, Regime.R2022)["required"]
 load_field_names()
 assert notice_schema()["required"]
+from dume_spider.report.page import make_environment
+make_environment().get_template("report.html")
 from scrapy.spiderloader import get_spider_loader
 from scrapy.utils.project import get_project_settings
 print(*get_spider_loader(get_project_settings()).list())

@@ -11,6 +11,7 @@ from scrapy.commands.crawl import Command as CrawlCommand
 from scrapy.crawler import Crawler
 
 from dume_spider.exceptions import DumeSpiderError
+from dume_spider.extensions.progress import is_on
 from dume_spider.pipelines.decp_files import OutputSettings
 from dume_spider.pipelines.validation import read_severities
 from dume_spider.spiders.base import BaseSpider
@@ -58,6 +59,7 @@ class Command(CrawlCommand):
             self.crawler.spidercls.check_settings(self.crawler.settings)
         OutputSettings.read(self.crawler.settings)
         read_severities(self.crawler.settings)
+        is_on(self.crawler.settings)
         return self.crawler
 
     def process_options(self, args: list[str], opts: argparse.Namespace) -> None:

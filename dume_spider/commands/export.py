@@ -55,19 +55,19 @@ class Command(ScrapyCommand):
         group = parser.add_argument_group(title="Export Options")
         group.add_argument(
             "--since",
-            type=_read(a_date),
+            type=read_option(a_date),
             metavar="DATE",
             help="first day of publication, YYYY-MM-DD",
         )
         group.add_argument(
             "--until",
-            type=_read(a_date),
+            type=read_option(a_date),
             metavar="DATE",
             help="last day of publication, included",
         )
         group.add_argument(
             "--buyer",
-            type=_read(a_siret),
+            type=read_option(a_siret),
             metavar="SIRET",
             help="contracts of this acheteur or autorité concédante",
         )
@@ -230,7 +230,7 @@ def _add_rows(table: TableFiles, record: PendingRecord) -> None:
         table.add(row)
 
 
-def _read(read: Callable[[str], Any]) -> Callable[[str], Any]:
+def read_option(read: Callable[[str], Any]) -> Callable[[str], Any]:
     """A reader of spider arguments as one of argparse: its sentence is kept."""
 
     def parse(text: str) -> Any:

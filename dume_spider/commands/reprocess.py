@@ -62,6 +62,7 @@ class Command(BaseRunSpiderCommand):
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
         # Imported here: every command is imported by each call of scrapy.
+        from dume_spider.extensions.progress import is_on
         from dume_spider.pipelines.decp_files import OutputSettings
         from dume_spider.pipelines.validation import read_severities
         from dume_spider.reprocessing import SOURCE, ReprocessSpider
@@ -75,6 +76,7 @@ class Command(BaseRunSpiderCommand):
         try:
             OutputSettings.read(crawler.settings)
             read_severities(crawler.settings)
+            is_on(crawler.settings)
             ReprocessSpider.check_settings(crawler.settings)
             reader = StoreReader(crawler.settings["DECP_STORE_URL"])
             try:

@@ -435,6 +435,27 @@ class FolderPart(Part):
         super().discard()
 
 
+def write_new(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
+    """Write a file whole under the first free number, ``{stem}-{nn}{suffix}``; its path.
+
+    The folder is made. No file is overwritten. Raises :class:`OutputError`.
+    """
+    OutputFolder(folder).check()
+    try:
+        part = FolderPart(folder)
+        try:
+            part.write(data)
+            part.sync()
+            number = 1
+            while not part.link(path := folder / f"{stem}-{number:02}{suffix}"):
+                number += 1
+        finally:
+            part.discard()
+    except OSError as error:
+        raise output_error(folder, error) from error
+    return path
+
+
 def output_error(path: str | Path, error: OSError) -> OutputError:
     """The line for a person: the cause, the file or folder, what to do."""
     advice = _ADVICE.get(error.errno or 0, "repair this and run the same command again")

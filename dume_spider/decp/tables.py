@@ -91,6 +91,9 @@ COLUMNS = (
     Column("actesSousTraitance", "integer", "how many are listed"),
 )
 
+#: The field that holds the amount of a contract.
+AMOUNT_FIELD = {ContractType.MARCHE: "montant", ContractType.CONCESSION: "valeurGlobale"}
+
 #: Columns that are not the field of the same name.
 _MADE = {"uid", "source", "reference", "type", "regime", "modifications", "actesSousTraitance"}
 _NAMES = {column.name for column in COLUMNS} - _MADE
@@ -120,7 +123,6 @@ def flat_rows(
     A column that the record has no value for is absent or ``None``. ``record`` is valid under
     its schema.
     """
-    is_mp = type is ContractType.MARCHE
     buyer = record[BUYER_FIELD[type]]
     line: Row = {
         "uid": f"{buyer['id']}{record['id']}",
@@ -142,21 +144,24 @@ def flat_rows(
     modifications = _items(record.get("modifications", ()), "modification")
     line["modifications"] = len(modifications)
     line["actesSousTraitance"] = len(record.get("actesSousTraitance", ()))
-    amount = "montant" if is_mp else "valeurGlobale"
+    amount = AMOUNT_FIELD[type]
     for item in modifications:
         for name, target in (("dureeMois", "dureeMois"), (amount, "montant")):
             if name in item:
                 line[f"modification_{target}"] = item[name]
-    if is_mp:
-        holders = _items(record["titulaires"], "titulaire")
-    else:
-        holders = _items(record["concessionnaires"], "concessionnaire")
-    for holder in holders or [{}]:
+    for holder in holders_of(record, type) or [{}]:
         yield line | {
             "titulaire_id": holder.get("id"),
             "titulaire_typeIdentifiant": holder.get("typeIdentifiant"),
             "titulaire_nom": _name(holder.get("denominationSociale")),
         }
+
+
+def holders_of(record: dict[str, Any], type: ContractType) -> list[dict[str, Any]]:
+    """The titulaires or concessionnaires of a valid record."""
+    if type is ContractType.MARCHE:
+        return _items(record["titulaires"], "titulaire")
+    return _items(record["concessionnaires"], "concessionnaire")
 
 
 def _items(items: Sequence[Any], wrapper: str) -> list[dict[str, Any]]:

@@ -756,6 +756,24 @@ class Planner:
 
     # What is proven.
 
+    def days_done(self) -> tuple[int, int]:
+        """How many days are done with, for a display, and how many there are; all days beyond
+        an open end count as one.
+
+        Days that are split are asked many times, under one filter after the other: then this
+        is the share of all that is answered of what is planned so far, in days. It goes back
+        when a further level is planned.
+        """
+        asked = self._own.bit_count()
+        if self.done:
+            return asked, asked
+        planned = settled = 0
+        for lane in self._lanes.values():
+            coming = lane.refined & ~lane.handed if lane.first else 0
+            planned += lane.needed.bit_count() + coming.bit_count()
+            settled += (lane.needed & lane.settled).bit_count()
+        return (asked * settled // planned if planned else 0), asked
+
     @property
     def status(self) -> State:
         """``complete``, ``probable`` or ``incomplete``; the last until :attr:`done`."""

@@ -112,6 +112,12 @@ class BaseSpider(scrapy.Spider):
         """
         return None
 
+    def days_done(self) -> tuple[int, int] | None:
+        """How many of the days asked for are done with, and how many are asked for; ``None``:
+        the spider does not ask by days. For the display of progress: it is called often.
+        """
+        return None
+
     def stop(self, reason: str) -> None:
         """Close the spider; unlike ``CloseSpider``, also from an errback."""
         self._stopping = asyncio.ensure_future(

@@ -151,6 +151,9 @@ class DumeSpider(HarvestSpider):
     def asked(self) -> dict[str, Any]:
         return {"url": self.url, "detail": "always", **asked_values(self.values)}
 
+    def days_done(self) -> tuple[int, int] | None:
+        return None if self.query.reference else self.planner.days_done()
+
     async def start(self) -> AsyncIterator[Any]:
         self.keeper = self.crawler.get_extension(Keeper)
         for request in self.carry_on(self.crawler.get_extension(RunSummary).harvest):

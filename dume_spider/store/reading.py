@@ -1,4 +1,4 @@
-"""Reading what the store holds: records to export, raw rows to process again.
+"""Reading what the store holds: records to export, raw rows to process again, facts to report.
 
 Each starts from a list of keys (sixteen bytes each), then reads page by page: memory does
 not grow with the records, and no transaction stays open in between.
@@ -13,7 +13,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, func, make_url, select, tuple_, update
+import orjson
+from sqlalchemy import Column, Select, and_, func, make_url, null, select, tuple_, update
 from sqlalchemy.exc import ArgumentError
 
 from dume_spider.decp.regime import ContractType, Regime
@@ -23,12 +24,17 @@ from dume_spider.store.doors import plain
 from dume_spider.store.placing import PendingRecord
 from dume_spider.store.publications import published_names
 from dume_spider.store.tables import (
+    file_sets,
+    files,
+    harvests,
     notice_versions,
     notices,
     records,
+    rejected,
     rejections,
     runs,
     versions,
+    windows,
 )
 
 #: Records or rows read at once.
@@ -58,6 +64,73 @@ class NoticeLine(NamedTuple):
     raw: bytes
 
 
+class SurveyedRecord(NamedTuple):
+    """A current record as a report looks at it. ``record`` is JSON; ``repairs`` and
+    ``warnings`` are JSON lists, or ``None``; ``published`` is a date or empty."""
+
+    id: int
+    source: str
+    reference: str
+    type: str
+    regime: str
+    buyer: str
+    published: str
+    record: bytes
+    repairs: str | None
+    warnings: str | None
+
+
+class RefusedRow(NamedTuple):
+    """A rejected row without its content: ``problems`` is a JSON list."""
+
+    id: int
+    reference: str | None
+    problems: str
+
+
+class RunLine(NamedTuple):
+    """A run; ``arguments`` and ``summary`` are values of JSON. Without ``status`` it has not
+    ended: it is running, or was killed, and its summary is empty."""
+
+    name: str
+    spider: str
+    arguments: dict[str, Any]
+    started: str
+    status: str | None
+    summary: dict[str, Any]
+
+
+class HarvestLine(NamedTuple):
+    """What a run asked for (values of JSON), see :mod:`dume_spider.store.ledger`."""
+
+    id: int
+    run: str
+    asked: dict[str, Any]
+
+
+class WindowLine(NamedTuple):
+    """An answered search: ``filters`` and ``facts`` (of its rows) are values of JSON;
+    ``answered`` is an instant, ISO 8601. No ``facts``: the harvest is done, or they were
+    not asked for."""
+
+    filters: dict[str, str]
+    state: str
+    rows: int
+    answered: str
+    facts: list[Any] | None
+
+
+class FileLine(NamedTuple):
+    """A file in place, and the run that wrote it."""
+
+    run: str
+    name: str
+    folder: str
+    records: int
+    bytes: int
+    sha1: str
+
+
 class StoreReader:
     """A store that exists already, for reading.
 
@@ -72,6 +145,11 @@ class StoreReader:
     def close(self) -> None:
         """Close all connections."""
         self._database.close()
+
+    @property
+    def name(self) -> str:
+        """The store as a message names it, without a password."""
+        return self._database.name
 
     def check_run(self, run: str) -> None:
         """Raise :class:`StoreError` unless there is a run of this name."""
@@ -198,6 +276,112 @@ class StoreReader:
             )
         return first, second
 
+    def survey(self, *, since: str = "", run: str = "") -> Iterator[SurveyedRecord]:
+        """The records of :meth:`records` with what was repaired in them, in the order in
+        which the store got to know them: each page is read from where the last one ended."""
+        chosen = [records.c.alias_of.is_(None)]
+        if since:
+            chosen.append(records.c.published >= since)
+        if run:
+            chosen.append(versions.c.run == self._number(run))
+        return map(SurveyedRecord._make, self._after(_SURVEYED.where(*chosen), records.c.id))
+
+    def refusals(self, *, since: str = "", run: str = "") -> Iterator[RefusedRow]:
+        """The rows whose rejection is open; of ``run``: all that it has rejected. ``since``:
+        those last met by a run that began on that day or later."""
+        if run:
+            chosen = _REFUSED.join(
+                rejected,
+                (rejected.c.source == rejections.c.source)
+                & (rejected.c.raw_hash == rejections.c.raw_hash),
+            ).where(rejected.c.run == self._number(run))
+        else:
+            chosen = _REFUSED.where(rejections.c.resolved_run.is_(None))
+        if since:
+            chosen = chosen.join(runs, runs.c.number == rejections.c.last_run).where(
+                runs.c.started >= since
+            )
+        return map(RefusedRow._make, self._after(chosen, rejections.c.id))
+
+    def rejected_raw(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """The rows as served (JSON) of a few rejections, by their keys."""
+        with self._database.reading() as connection:
+            lines = connection.execute(
+                select(rejections.c.id, rejections.c.raw).where(rejections.c.id.in_(ids))
+            )
+            return {line.id: zlib.decompress(line.raw) for line in lines}
+
+    def runs(self, *, since: str = "", run: str = "") -> Iterator[RunLine]:
+        """The runs that began on the day ``since`` or later, or one; the newest first."""
+        chosen = select(*(runs.c[name] for name in RunLine._fields), runs.c.number)
+        if since:
+            chosen = chosen.where(runs.c.started >= since)
+        if run:
+            chosen = chosen.where(runs.c.number == self._number(run))
+        for line in self._after(chosen, runs.c.number, newest_first=True):
+            yield RunLine(
+                line.name,
+                line.spider,
+                orjson.loads(line.arguments),
+                line.started,
+                line.status,
+                orjson.loads(line.summary) if line.summary else {},
+            )
+
+    def harvests(self, *, run: str = "") -> list[HarvestLine]:
+        """What the runs have asked for, the newest first."""
+        chosen = select(harvests.c.id, runs.c.name, harvests.c.asked).join(
+            runs, runs.c.number == harvests.c.run
+        )
+        if run:
+            chosen = chosen.where(runs.c.number == self._number(run))
+        with self._database.reading() as connection:
+            lines = connection.execute(chosen.order_by(harvests.c.id.desc())).all()
+        return [HarvestLine(id, name, orjson.loads(asked)) for id, name, asked in lines]
+
+    def windows(self, harvest: int, *, with_facts: bool = False) -> Iterator[WindowLine]:
+        """The answered searches of a harvest."""
+        facts = windows.c.facts if with_facts else null().label("facts")
+        chosen = select(
+            windows.c.filters, windows.c.state, windows.c.rows, windows.c.answered, facts
+        ).where(windows.c.harvest == harvest)
+        for line in self._after(chosen, windows.c.filters):
+            known = orjson.loads(zlib.decompress(line.facts)) if line.facts else None
+            yield WindowLine(
+                orjson.loads(line.filters), line.state, line.rows, line.answered, known
+            )
+
+    def files(
+        self, most: int, *, since: str = "", run: str = ""
+    ) -> tuple[list[FileLine], int, int]:
+        """The files in place, of the runs that began on the day ``since`` or later, or of one:
+        the newest of them, ``most`` at most, then how many there are and their bytes."""
+        chosen = (
+            select(
+                runs.c.name.label("run"),
+                files.c.name,
+                files.c.folder,
+                file_sets.c.records,
+                files.c.bytes,
+                files.c.sha1,
+            )
+            .join(file_sets, file_sets.c.id == files.c.file_set)
+            .join(runs, runs.c.number == file_sets.c.run)
+            .where(file_sets.c.placed)
+        )
+        if since:
+            chosen = chosen.where(runs.c.started >= since)
+        if run:
+            chosen = chosen.where(runs.c.number == self._number(run))
+        every = chosen.subquery()
+        newest = chosen.order_by(file_sets.c.id.desc(), files.c.position).limit(most)
+        with self._database.reading() as connection:
+            lines = list(map(FileLine._make, connection.execute(newest)))
+            count, size = connection.execute(
+                select(func.count(), func.coalesce(func.sum(every.c.bytes), 0)).select_from(every)
+            ).one()
+        return lines, count, int(size)
+
     def refer(self, rejection: int, reference: str) -> None:
         """Keep a rejection under the reference that its row is now read to have, so that it is
         closed when a run accepts that reference."""
@@ -218,6 +402,22 @@ class StoreReader:
                 "folders in DECP_RUNS_DIR"
             )
         return number
+
+    def _after(
+        self, rows: Select[Any], key: Column[Any], *, newest_first: bool = False
+    ) -> Iterator[Any]:
+        """Rows in the order of a unique column of theirs, each page from where the last one
+        ended."""
+        rows = rows.order_by(key.desc() if newest_first else key).limit(PAGE)
+        page = rows
+        while True:
+            with self._database.reading() as connection:
+                found = connection.execute(page).all()
+            yield from found
+            if len(found) < PAGE:
+                return
+            last = getattr(found[-1], key.name)
+            page = rows.where(key < last if newest_first else key > last)
 
     def _pages(self, keys: Select[Any], rows: Select[Any], columns: Sequence[Any]) -> Iterator[Any]:
         """The rows of ``keys``, in its order. What is gone in the meantime is left out."""
@@ -271,6 +471,24 @@ _NOTICES = select(
     notices.c.published,
 ).join(notices)
 _REJECTED = select(rejections.c.id, rejections.c.type, rejections.c.reference, rejections.c.raw)
+
+
+_SURVEYED = select(
+    records.c.id,
+    records.c.source,
+    records.c.reference,
+    versions.c.type,
+    versions.c.regime,
+    versions.c.buyer,
+    versions.c.published,
+    versions.c.record,
+    versions.c.repairs,
+    versions.c.warnings,
+).join(
+    versions,
+    and_(versions.c.record_id == records.c.id, versions.c.number == records.c.version),
+)
+_REFUSED = select(rejections.c.id, rejections.c.reference, rejections.c.problems)
 
 
 def check_exists(url: str) -> None:

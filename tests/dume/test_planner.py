@@ -306,6 +306,33 @@ def test_before_it_is_done_it_is_incomplete_and_names_what_is_left():
     assert left.window.date_start == window.date_end + timedelta(1)
 
 
+def test_days_done_for_a_display():
+    planner = Planner(MARCH, today=TODAY)
+    assert planner.days_done() == (0, 31)
+    done = 0
+    while windows := planner.next(8):
+        for window in windows:
+            planner.answered(window, [])
+            # Nothing is split: these are the very days that are answered.
+            done += (window.date_end - window.date_start).days + 1
+            assert planner.days_done() == (done, 31)
+    assert planner.days_done() == (31, 31)
+
+
+def test_days_done_of_days_that_are_split():
+    planner = Planner(MARCH, today=TODAY)
+    service = Service(model.real_life(MARCH.date_start, MARCH.date_end, 300), 100)
+    seen = []
+    while windows := planner.next(4):
+        for window in windows:
+            planner.answered(window, service.answer(window))
+            seen.append(planner.days_done())
+    assert {asked for _, asked in seen} == {31}
+    assert all(0 <= done <= 31 for done, _ in seen)
+    assert len({done for done, _ in seen}) > 10
+    assert planner.days_done() == (31, 31)
+
+
 def test_a_failed_window_is_named_and_the_rest_collected():
     rows = model.real_life(MARCH.date_start, MARCH.date_end, 60)
     service = Service(rows)

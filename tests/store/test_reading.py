@@ -13,8 +13,9 @@ from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.verdict import Problem
 from dume_spider.exceptions import StoreError
 from dume_spider.store import reading
+from dume_spider.store.ledger import Marks, Window, take_up
 from dume_spider.store.reading import StoreReader
-from dume_spider.store.store import Rejection, Store
+from dume_spider.store.store import PlannedFile, RecordKeys, Rejection, Store
 
 A, B = "21350238800019", "21690123100011"
 CC = ContractType.CONCESSION
@@ -130,6 +131,99 @@ def test_a_rejection_of_a_found_reference_is_closed(
     reader.refer(row.rejection, "x1")
     filled.save("later", [candidate("x1", objet="x")])
     assert list(reader.rejected_rows("dume")) == []
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({}, ["r1", "r2", "r3", "r4", "r5", "r7", "r8"]),
+        ({"since": "2024-03-07"}, ["r1", "r4", "r8"]),
+        ({"run": "later"}, ["r2", "r8"]),
+        ({"run": "later", "since": "2024-03-06"}, ["r8"]),
+    ],
+)
+def test_survey(
+    filled: Store, reader: StoreReader, choice: dict[str, str], expected: list[str]
+) -> None:
+    surveyed = list(reader.survey(**choice))
+    assert [record.reference for record in surveyed] == expected
+    exported = {record.reference: record for record in reader.records(**choice)}
+    for record in surveyed:
+        same = exported[record.reference]
+        assert record.record == same.record
+        assert (record.source, record.type, record.regime) == (same.source, same.type, same.regime)
+        assert (record.buyer, record.published) == (same.buyer, same.published)
+
+
+def test_refusals(filled: Store, reader: StoreReader, candidate: Callable[..., Any]) -> None:
+    for number in range(3):
+        reject(filled, "run", f"x{number}", b"%d" % number)
+    reject(filled, "later", None, b"5")
+    filled.save("later", [candidate("x1", objet="x")])
+    every = list(reader.refusals())
+    assert [row.reference for row in every] == ["x0", "x2", None]
+    assert every[0].problems == '[{"path":"id","rule":"required","message":"is missing"}]'
+    # What a run has rejected, whatever became of it since.
+    assert [row.reference for row in reader.refusals(run="run")] == ["x0", "x1", "x2"]
+    assert [row.reference for row in reader.refusals(since="2024-03-05")] == [None]
+    assert reader.rejected_raw([every[1].id, every[2].id]) == {every[1].id: b"2", every[2].id: b"5"}
+
+
+def test_runs(filled: Store, reader: StoreReader) -> None:
+    filled.begin_run("last", "reprocess", {"rows": "all"}, datetime(2024, 3, 11, tzinfo=UTC))
+    filled.end_run("later", "complete", {"status": "complete"})
+    assert [line.name for line in reader.runs()] == ["last", "later", "run"]
+    assert [line.name for line in reader.runs(since="2024-03-10")] == ["last", "later"]
+    (line,) = reader.runs(run="later")
+    assert (line.spider, line.status, line.summary) == ("dume", "complete", {"status": "complete"})
+    (line,) = reader.runs(run="last")
+    assert (line.arguments, line.status, line.summary) == ({"rows": "all"}, None, {})
+
+
+def test_harvests_and_their_windows(filled: Store, reader: StoreReader) -> None:
+    started = datetime(2024, 3, 12, tzinfo=UTC)
+    windows = [Window({"date_start": f"2024-03-{n:02}"}, "closed", [["k"]] * n) for n in range(5)]
+    for name in ("one", "two"):
+        taken = take_up(
+            filled, {"of": name}, run=name, spider="dume", arguments={}, started=started
+        )
+        taken.save([], [], Marks(windows=windows))
+        if name == "one":
+            taken.end()
+        taken.let_go()
+    two, one = reader.harvests()
+    assert (two.run, two.asked, one.run) == ("two", {"of": "two", "spider": "dume"}, "one")
+    assert reader.harvests(run="one") == [one]
+    for harvest, facts in ((one, None), (two, [["k"]])):
+        found = list(reader.windows(harvest.id, with_facts=True))
+        assert [(w.filters, w.state, w.rows) for w in found] == [
+            (w.filters, "closed", len(w.facts)) for w in windows
+        ]
+        assert found[1].facts == facts
+        assert {w.facts for w in reader.windows(harvest.id)} == {None}
+
+
+def test_files(filled: Store, reader: StoreReader, tmp_path: Path) -> None:
+    for run in ("run", "later"):
+        keys = RecordKeys()
+        record = next(filled.pending(run))
+        keys.add(record)
+        names = [f"{run}.json", f"{run}.xml"]
+        planned = [PlannedFile(name, 1, 10, "sha1") for name in names]
+
+        def commit(announce: Callable[..., None], planned: list[PlannedFile] = planned) -> Any:
+            announce(planned)
+            return planned
+
+        place = {"regime": record.regime, "buyer": record.buyer, "folder": "there", "keys": keys}
+        assert filled.place(run, **place, commit=commit)
+    files, count, size = reader.files(3)
+    assert [file.name for file in files] == ["later.json", "later.xml", "run.json"]
+    assert (count, size) == (4, 40)
+    assert files[0] == ("later", "later.json", "there", 1, 10, "sha1")
+    assert reader.files(9, since="2024-03-10")[1:] == (2, 20)
+    files, count, size = reader.files(9, run="run")
+    assert ([file.name for file in files], count, size) == (["run.json", "run.xml"], 2, 20)
 
 
 def test_an_unknown_run_is_one_line(filled: Store, reader: StoreReader) -> None:

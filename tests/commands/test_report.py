@@ -1,0 +1,159 @@
+"""``scrapy report`` as a person runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from crawling import ROOT
+
+from dume_spider.decp.reading import read_records
+from dume_spider.decp.regime import ContractType, Regime
+from dume_spider.spiders.base import today
+from dume_spider.store.store import Candidate, Store
+
+GOLDEN = ROOT / "tests" / "decp" / "golden"
+
+#: The command, and what it takes: seconds and the most memory of the process in kB.
+_MEASURED = """
+import resource, sys, time
+from scrapy.cmdline import execute
+began = time.monotonic()
+try:
+    execute(["scrapy", "report", *sys.argv[1:]])
+finally:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(time.monotonic() - began, peak, file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """The store of two runs: the golden records of 2019, then those of 2022."""
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    store = Store(url)
+    for regime in ("2019", "2022"):
+        run = f"run-{regime}"
+        store.begin_run(run, "dume", {}, datetime(2026, 3, 1, tzinfo=UTC))
+        store.save(
+            run,
+            [
+                Candidate.of("dume", found.path, found.type, found.regime, found.record, b"{}")
+                for found in read_records(GOLDEN / f"{regime}.json")
+            ],
+        )
+    store.close()
+    return url
+
+
+@pytest.fixture
+def report(url: str, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(
+        *arguments: str, store: str = url, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "error", "-m", "scrapy", "report", *arguments]
+        return subprocess.run(
+            [*command, "-s", f"DECP_STORE_URL={store}", "--folder", str(tmp_path / "out")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=os.environ | environment,
+        )
+
+    return run
+
+
+def contracts(page: Path) -> int:
+    """The first figure of a report."""
+    text = page.read_text(encoding="utf-8")
+    return int(text.partition("<dt>contracts</dt><dd>")[2].partition("<")[0])
+
+
+def test_reports_follow_each_other(report: Callable, tmp_path: Path) -> None:
+    pages = [tmp_path / "out" / f"report-{today()}-{number}.html" for number in ("01", "02", "03")]
+    choices = [[], ["--run", "run-2022"], ["--since", "2024-04-13"]]
+    for page, choice, expected in zip(pages, choices, (8, 4, 2), strict=True):
+        done = report(*choice)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"Report: {page}\n", "")
+        assert contracts(page) == expected
+    assert sorted((tmp_path / "out").iterdir()) == pages
+
+
+def test_open_it(report: Callable, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n', encoding="utf-8")
+    browser.chmod(0o755)
+    assert report("--open", BROWSER=f"{browser} %s").returncode == 0
+    page = tmp_path / "out" / f"report-{today()}-01.html"
+    assert (tmp_path / "opened").read_text(encoding="utf-8").strip() == page.as_uri()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run", "nobody"], "knows no run 'nobody'; runs are named as their folders in"),
+        (["--since", "yesterday"], "'yesterday': not a date; accepted: YYYY-MM-DD"),
+        (["more"], "unknown argument: more (see --help)"),
+    ],
+)
+def test_errors_are_one_line(report: Callable, arguments: list[str], message: str) -> None:
+    done = report(*arguments)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_store_and_no_room(report: Callable, tmp_path: Path) -> None:
+    done = report(store=f"sqlite:///{tmp_path / 'none.sqlite'}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("scrapy report: there is no store ")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").write_text("a file", encoding="utf-8")
+    done = report()
+    assert done.returncode == 1
+    assert done.stderr.startswith("scrapy report: File exists: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_200_000_records_in_a_minute_and_500_mb(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    store = Store(url)
+    store.begin_run("run", "dume", {}, datetime(2026, 3, 1, tzinfo=UTC))
+    (found, *_) = (r for r in read_records(GOLDEN / "2022.json") if r.type is ContractType.MARCHE)
+    for first in range(0, 200_000, 1000):
+        candidates = []
+        for number in range(first, first + 1000):
+            record = found.record | {
+                "id": str(number),
+                "acheteur": {"id": f"{number % 20_000:014}"},
+                "titulaires": [{"titulaire": {"id": f"{number:014}", "typeIdentifiant": "SIRET"}}],
+                "montant": 100 + number,
+                "datePublicationDonnees": f"2026-{number % 12 + 1:02}-{number % 28 + 1:02}",
+            }
+            candidates.append(
+                Candidate.of("dume", f"r{number}", found.type, Regime.R2022, record, b"{}")
+            )
+        store.save("run", candidates)
+    store.close()
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED, "-s", f"DECP_STORE_URL={url}"]
+        + ["--folder", str(tmp_path / "out")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, peak = map(float, done.stderr.split())
+    (page,) = (tmp_path / "out").iterdir()
+    assert "<dt>contracts</dt><dd>200,000<" in page.read_text(encoding="utf-8")
+    assert seconds < 60
+    assert peak < 500_000
+    assert page.stat().st_size < 5_000_000
