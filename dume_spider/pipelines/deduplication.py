@@ -74,9 +74,9 @@ class DeduplicationPipeline:
             raise SupersededRecord(item.key, outcome.why)
         return item
 
-    def close_spider(self) -> None:
+    async def close_spider(self) -> None:
         """Save what still waits."""
-        self.crawler.get_extension(Keeper).flush()
+        await self.crawler.get_extension(Keeper).close()
 
 
 def _candidate(item: StoredItem) -> Candidate | NoticeRow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,67 +53,60 @@ def reject(keeper: Keeper, item: DecpItem) -> None:
     keeper.reject(item, Rejection("dume", "A", ContractType.MARCHE, None, [problem], raw))
 
 
-def run(steps: Callable[[], None]) -> None:
-    async def inside() -> None:
-        steps()
-
-    asyncio.run(inside())
-
-
 def test_a_window_is_noted_once_its_rows_are_saved_and_not_before(keeper: Keeper) -> None:
     harvest = harvest_of(keeper)
 
-    def steps() -> None:
+    async def steps() -> None:
         group = keeper.single("A:1")
         keeper.answered(WINDOW, ["A:1", "B:1"], [Found("B", "MP")])
-        keeper.flush()
+        await keeper.flush()
         assert not list(harvest.windows())
         assert harvest.waiting() == []
         reject(keeper, row(group, "1"))
-        keeper.flush()
+        await keeper.flush()
         assert list(harvest.windows()) == [WINDOW]
         assert harvest.waiting() == [Found("B", "MP")]
         assert harvest.settled_rows() == {"A:1"}
         assert harvest.rows() == 1
 
-    run(steps)
+    asyncio.run(steps())
 
 
 def test_a_reference_is_settled_with_the_last_of_its_rows(keeper: Keeper) -> None:
     harvest = harvest_of(keeper)
 
-    def steps() -> None:
+    async def steps() -> None:
         group = Group(2, "A", found=(Found("C", None),))
         reject(keeper, row(group, "1"))
-        keeper.flush()
+        await keeper.flush()
         assert (harvest.rows(), harvest.settled()) == (0, set())
         reject(keeper, row(group, "2"))
-        keeper.flush()
+        await keeper.flush()
         assert (harvest.rows(), harvest.settled()) == (2, {"A"})
         assert harvest.waiting() == [Found("C", None)]
 
-    run(steps)
+    asyncio.run(steps())
 
 
 def test_a_reference_waits_for_its_rows_that_a_search_gave(keeper: Keeper) -> None:
     harvest = harvest_of(keeper)
 
-    def steps() -> None:
+    async def steps() -> None:
         single = keeper.single("A:1")
         keeper.settled(Group(0, "A", needs=frozenset({"A:1", "A:2"})))
-        keeper.flush()
+        await keeper.flush()
         assert harvest.settled() == set()
         reject(keeper, row(single, "1"))
-        keeper.flush()
+        await keeper.flush()
         assert harvest.settled() == {"A"}
 
-    run(steps)
+    asyncio.run(steps())
 
 
 def test_a_lost_row_takes_its_group_with_it(keeper: Keeper) -> None:
     harvest = harvest_of(keeper)
 
-    def steps() -> None:
+    async def steps() -> None:
         group = Group(3, "A")
         first, lost, last = (row(group, str(number)) for number in range(3))
         reject(keeper, first)
@@ -121,11 +114,32 @@ def test_a_lost_row_takes_its_group_with_it(keeper: Keeper) -> None:
         assert not group.is_lost
         keeper.item_left(lost)
         reject(keeper, last)
-        keeper.flush()
+        await keeper.flush()
         assert (harvest.rows(), harvest.settled()) == (0, set())
         assert keeper.run.failed == 2
 
-    run(steps)
+    asyncio.run(steps())
+
+
+def test_a_bug_of_the_store_leaves_no_row_waiting(keeper: Keeper, monkeypatch) -> None:
+    def save(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Harvest, "save", save)
+    keeper.crawler.spider.stop = lambda _: None
+
+    async def steps() -> None:
+        reject(keeper, row(Group(1, "A"), "1"))
+        await keeper.flush()
+        assert keeper.run.failures == [
+            {
+                "reference": "A",
+                "error": "the store could not be written: ZeroDivisionError('a bug')",
+            }
+        ]
+        assert len(keeper.run.errors) == 1
+
+    asyncio.run(steps())
 
 
 def test_a_store_that_failed_is_not_tried_again(keeper: Keeper, tmp_path: Path) -> None:
@@ -133,17 +147,17 @@ def test_a_store_that_failed_is_not_tried_again(keeper: Keeper, tmp_path: Path) 
     stopped: list[str] = []
     keeper.crawler.spider.stop = stopped.append
 
-    def steps() -> None:
+    async def steps() -> None:
         bad = Rejection("dume", "A", ContractType.MARCHE, None, [], b"x")
         object.__setattr__(bad, "source", None)  # which the store cannot take
         group = Group(1, "A")
         keeper.reject(row(group, "1"), bad)
-        keeper.flush()
+        await keeper.flush()
         reject(keeper, row(Group(1, "B"), "2"))
-        keeper.flush()
+        await keeper.flush()
         assert stopped == ["StoreError"]
         assert harvest.settled() == set()
         assert keeper.run.failed == 2
         assert len(keeper.run.errors) == 1
 
-    run(steps)
+    asyncio.run(steps())
