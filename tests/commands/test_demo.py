@@ -6,25 +6,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-from crawling import ROOT
+from crawling import ROOT, lines
 
 
-def test_demo_harvests_a_month_and_says_where_everything_lies(tmp_path: Path) -> None:
+def test_demo_tells_the_whole_story_and_where_everything_lies(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "scrapy", "demo", "--folder", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    places = dict(
-        re.findall(r"^(DECP files|rejected rows|run summary|log) +(.+)$", done.stdout, re.M)
-    )
-    assert set(places) == {"DECP files", "rejected rows", "run summary", "log"}
+    names = ("DECP files", "rejected rows", "run summary", "award notices", "report", "logs")
+    places = dict(re.findall(rf"^({'|'.join(names)}) +(/.+)$", done.stdout, re.M))
+    assert tuple(places) == names
     assert all(Path(place).exists() for place in places.values())
+    shown = " ".join(done.stdout.split())
+
     summary = json.loads(Path(places["run summary"]).read_text(encoding="utf-8"))
     counts = summary["counts"]
     assert summary["status"] == "complete"
@@ -35,10 +36,21 @@ def test_demo_harvests_a_month_and_says_where_everything_lies(tmp_path: Path) ->
     assert files == sorted(file["name"] for file in summary["files"])
     assert {Path(name).suffix for name in files} == {".json", ".xml"}
     assert len(Path(places["rejected rows"]).read_bytes().splitlines()) == counts["rejected"]
-    shown = " ".join(done.stdout.split())
     assert "every search is proven to hold nothing more" in shown
-    assert f"{counts['written']:,}" in done.stdout
+    assert f"{counts['written']:,}" in shown
     assert f"{summary['requests']['detail']:,} details" in shown
+
+    notices = lines(Path(places["award notices"]))
+    awards = [award for notice in notices for award in notice["awards"]]
+    assert {notice["dateparution"] for notice in notices} == {"2026-03-10"}
+    assert f"{len(notices):,} │ 0 rejected" in shown
+    assert f"awards in them │ {len(awards):,} │" in shown
+
+    (published,) = Path(places["logs"]).glob("runs/publish-*/summary.json")
+    done_there = json.loads(published.read_text(encoding="utf-8"))["published"]
+    assert sorted(each["file"] for each in done_there if each["action"] == "uploaded") == files
+    assert "all is there, read back and compared" in shown
+    assert all(name in shown for name in files)
 
 
 def test_help_has_an_example() -> None:
