@@ -178,11 +178,6 @@ class Call:
         """A value of the query; the first of several."""
         return self.asked.query.get(name, [None])[0]
 
-    def with_query(self, location: str) -> str:
-        """An address with the query of the request."""
-        query = urlencode(self.asked.query, doseq=True)
-        return f"{location}?{query}" if query else location
-
     @property
     def body(self) -> bytes:
         """The body. Raises :class:`Refusal` when it is over the limit."""
@@ -355,7 +350,8 @@ class DatagouvReplica:
 
     def _dispatch(self, call: Call) -> Any:
         """What the answer holds; bytes are a file, ``None`` is nothing."""
-        method, below = call.asked.method, call.path.removeprefix(_API)
+        asked, method = call.asked, call.asked.method
+        below = call.path.removeprefix(_API)
         if below == call.path:
             file = self._uploads.find(call.path)
             if file is None or method != "GET":
@@ -377,24 +373,25 @@ class DatagouvReplica:
                 found["organization"] = self._find_organization(found["organization"])
             self._authenticate(call)
             content = handlers[method](call, **found)
-            wanted = call.asked.headers.get("x-fields")
+            wanted = asked.headers.get("x-fields")
             return mask(wanted, content) if wanted and content is not None else content
         if any(pattern.fullmatch(below + "/") for pattern, _ in self._routes):
-            raise _redirect(call.with_query(call.url(quote(call.path) + "/")))
+            query = urlencode(asked.query, doseq=True)
+            raise _redirect(call.url(quote(call.path) + "/") + (f"?{query}" if query else ""))
         raise _nowhere()
 
     def _find(self, call: Call, name: str) -> dict[str, Any]:
         """The data set of an id or a slug; an old or differently written slug redirects."""
         if name in self._datasets:
             return self._datasets[name]
-        identifier = self._slugs.get(name) or self._slugs.get(slugify(name))
-        if identifier is None:
+        plain = slugify(name)
+        dataset = self._datasets.get(self._slugs.get(plain, ""))
+        if dataset is None or name != plain != dataset["slug"]:
             raise refusal(404, _NOT_FOUND)
-        dataset = self._datasets[identifier]
         if dataset["slug"] != name:
             start = f"{_API}/datasets/"
             rest = call.path.removeprefix(f"{start}{name}")
-            raise _redirect(call.with_query(f"{call.mode}{start}{dataset['slug']}{rest}"))
+            raise _redirect(f"{call.mode}{start}{dataset['slug']}{rest}")
         return dataset
 
     def _find_organization(self, name: str) -> str:
@@ -512,7 +509,9 @@ class DatagouvReplica:
             or (call.user is not None and call.user.may_see(dataset))
         ]
         compared = _SORTS[sort.removeprefix("-")]
-        found.sort(key=lambda dataset: dataset[compared], reverse=sort.startswith("-"))
+        found.sort(key=lambda dataset: dataset[compared])
+        if sort.startswith("-"):
+            found.reverse()
         first, end = (number - 1) * size, number * size
         if number > 1 and first >= len(found):
             raise refusal(404, _NOT_FOUND)
@@ -545,7 +544,7 @@ class DatagouvReplica:
             "owner": None if given.get("organization") else user.id,
             "resources": [],
         }
-        dataset |= changes | {"resources": self._resources(dataset, changes, errors)}
+        dataset |= changes | {"resources": self._resources(call, dataset, changes, errors)}
         if errors:
             raise invalid(errors)
         self._datasets[dataset["id"]] = dataset
@@ -569,7 +568,7 @@ class DatagouvReplica:
         return identifier
 
     def _resources(
-        self, dataset: dict[str, Any], changes: dict[str, Any], errors: Errors
+        self, call: Call, dataset: dict[str, Any], changes: dict[str, Any], errors: Errors
     ) -> list[dict[str, Any]]:
         """The resources of a data set: a list that is given, unless empty, replaces them all."""
         if not (given := changes.get("resources")):
@@ -578,7 +577,7 @@ class DatagouvReplica:
         resources, wrong = [], []
         for each in given:
             resource = known.get(each.get("id")) or self._new_resource()
-            read, faults = read_resource(each, resource)
+            read, faults = self._read_form(call, each, resource)
             resources.append(resource | read)
             wrong.append(faults)
         if any(wrong):
@@ -626,7 +625,7 @@ class DatagouvReplica:
                 raise refusal(500, "Internal Server Error")
             if organization != dataset["organization"]:
                 errors.setdefault("organization", ["Impossible de modifier le propriétaire."])
-        resources = self._resources(dataset, changes, errors)
+        resources = self._resources(call, dataset, changes, errors)
         if errors:
             raise invalid(errors)
         dataset |= changes | {"resources": resources, "last_modified": self._stamp()}
@@ -685,6 +684,14 @@ class DatagouvReplica:
         stamps = {"created_at": moment, "last_modified": moment}
         return {**_RESOURCE_DEFAULTS, "id": str(uuid4()), **stamps}
 
+    def _read_form(
+        self, call: Call, given: dict[str, Any], resource: dict[str, Any]
+    ) -> tuple[dict[str, Any], Errors]:
+        """What a form changes; the address of a file here, sent back, is none to judge."""
+        if resource["url"] and given.get("url") == self._resource_view(call, resource)["url"]:
+            given = {name: value for name, value in given.items() if name != "url"}
+        return read_resource(given, resource)
+
     def _add_remote(self, call: Call, dataset: dict[str, Any]) -> dict[str, Any]:
         call.secure(creates=True)
         self._check_edit(call, dataset)
@@ -714,7 +721,7 @@ class DatagouvReplica:
     ) -> dict[str, Any]:
         self._check_edit(call, dataset)
         found, given = self._resource(dataset, resource), call.json_object()
-        changes, errors = read_resource(given, found)
+        changes, errors = self._read_form(call, given, found)
         if errors:
             raise invalid(errors)
         if given.get("filetype", found["filetype"]) != found["filetype"]:

@@ -116,12 +116,13 @@ def slugify(text: str, kept: str = "") -> str:
 
 def extension_of(name: str) -> str | None:
     """The extension of a file: ``json``, or with that of its archive: ``json.gz``."""
-    _, *parts = name.split(".")
+    parts = name.lstrip(".").split(".")[1:]
     if not parts:
         return None
-    if parts[-1] in _ARCHIVES and len(parts) > 1 and parts[-2] in EXTENSIONS:
-        return f"{extension_of('.' + '.'.join(parts[:-1]))}.{parts[-1]}"
-    return parts[-1]
+    first = len(parts) - 1
+    while first and parts[first] in _ARCHIVES and parts[first - 1] in EXTENSIONS:
+        first -= 1
+    return ".".join(parts[first:])
 
 
 def mime_of(name: str) -> str:
@@ -349,9 +350,7 @@ def _wrong_url(url: str) -> str | None:
     except ValueError:
         known = _HOST.fullmatch(host) and host.rpartition(".")[2].lower() not in _NO_DOMAINS
         return None if known and not re.search(r"\s", url) else f'URL invalide "{url}"'
-    if address.is_private and not address.is_loopback:
-        return f'URL invalide "{url}" : adresse privée'
-    return None
+    return f'URL invalide "{url}" : adresse privée' if address.is_private else None
 
 
 def mask(wanted: str, value: Any) -> Any:
@@ -360,6 +359,8 @@ def mask(wanted: str, value: Any) -> Any:
     Names that the answer does not have are passed over. Raises :class:`Refusal` when the
     header cannot be read.
     """
+    if wanted.startswith("{") and wanted.endswith("}"):
+        wanted = wanted[1:-1]
     tokens = re.findall(r"[{},]|[^{},\s]+", wanted)
     fields, rest = _read_mask(tokens)
     if rest:
