@@ -133,17 +133,20 @@ def _nowhere() -> Refusal:
 
 @dataclass(frozen=True)
 class User:
-    """Somebody with a key. ``roles``: organization id -> admin, editor, partial_editor."""
+    """Somebody with a key.
+
+    ``roles``: organization id -> admin, editor, partial_editor. ``assigned``: the data sets
+    that a partial editor has created.
+    """
 
     id: str
     name: str
     sysadmin: bool = False
-    active: bool = True
     roles: Mapping[str, str] = field(default_factory=dict)
     assigned: set[str] = field(default_factory=set)
 
     def may_edit(self, dataset: Mapping[str, Any]) -> bool:
-        """Editors may edit what is their organization's, partial ones what they created."""
+        """Whether it is one's own, or one's organization's and one's role allows it."""
         if self.sysadmin or dataset["owner"] == self.id:
             return True
         role = self.roles.get(dataset["organization"])
@@ -158,8 +161,8 @@ class User:
 class Call:
     """A request: who asks, and what its address says of the mode.
 
-    ``base`` and ``mode`` come before each ``path``; ``limit`` is in bytes. ``status`` is that
-    of the answer unless it is refused.
+    ``mode`` comes before each ``path``; ``limit`` is in bytes. ``new_session`` is to be given
+    as a cookie, ``status`` is that of an answer that is no refusal.
     """
 
     asked: Asked
@@ -187,18 +190,18 @@ class Call:
 
     @cached_property
     def sends_json(self) -> bool:
-        """Whether the request says so."""
+        """Whether the request says that its body is JSON."""
         return "application/json" in self.asked.headers.get("content-type", "")
 
     def json(self) -> Any:
-        """The body as JSON, whatever it holds."""
+        """The body, which has to be JSON."""
         try:
             return orjson.loads(self.body)
         except ValueError:
             raise refusal(400, _UNREADABLE) from None
 
     def json_object(self) -> dict[str, Any]:
-        """The body of a form."""
+        """The body, which has to be a JSON object and announced as JSON."""
         if not self.sends_json:
             raise invalid({"Content-Type": "expecting application/json"})
         value = self.json()
@@ -576,7 +579,7 @@ class DatagouvReplica:
         known = {resource["id"]: resource for resource in dataset["resources"]}
         resources, wrong = [], []
         for each in given:
-            resource = known.get(each.get("id")) or self._new_resource()
+            resource = known.get(str(each.get("id"))) or self._new_resource()
             read, faults = self._read_form(call, each, resource)
             resources.append(resource | read)
             wrong.append(faults)
@@ -739,11 +742,12 @@ class DatagouvReplica:
     def _reorder(self, call: Call, dataset: dict[str, Any]) -> list[dict[str, Any]]:
         self._check_edit(call, dataset)
         given, known = call.json(), {each["id"]: each for each in dataset["resources"]}
+        given = given if isinstance(given, list) else [given]
         if len(given) != len(known):
             message = f"All resources must be reordered, you provided {len(given)}"
             raise refusal(400, f"{message} out of {len(known)}")
         order = [each.get("id") if isinstance(each, dict) else each for each in given]
-        if None in order:
+        if not all(isinstance(each, str) for each in order):
             raise refusal(400, "Each resource must have an 'id' field")
         if set(order) != set(known):
             raise refusal(400, "Resource ids must match existing ones in dataset")

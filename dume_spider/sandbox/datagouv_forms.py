@@ -64,6 +64,8 @@ _KEPT_OF_HOSTED = ("filetype", "url", "checksum", "filesize", "mime", "format")
 
 _REQUIRED = "Ce champ est requis."
 _NO_CHOICE = "N'est pas un choix valide."
+#: Where a value is of no use at all the portal may also answer 500.
+_WRONG_TYPE = "Type de donnée invalide."
 _HOST = re.compile(r"[^\s.]+(\.[^\s.]+)*\.[a-z\u00a1-\uffff]{2,}", re.IGNORECASE)
 #: Top-level domains that the replica knows to be none; the portal has the whole list.
 _NO_DOMAINS = ("invalid", "test", "local", "internal", "notatld")
@@ -171,7 +173,8 @@ def read_dataset(given: dict[str, Any], new: bool) -> tuple[dict[str, Any], Erro
         if name in given:
             changes[name] = _text(given[name])
     if "license" in given:
-        changes["license"] = given["license"] if given["license"] in LICENCES else "notspecified"
+        known = [licence for licence in LICENCES if licence == given["license"]]
+        changes["license"] = known[0] if known else "notspecified"
     if "frequency" in given:
         changes["frequency"] = _frequency(given["frequency"])
     if "private" in given:
@@ -182,8 +185,11 @@ def read_dataset(given: dict[str, Any], new: bool) -> tuple[dict[str, Any], Erro
     changes["tags"] = _tags(given.get("tags"), errors)
     changes["temporal_coverage"] = _period(given.get("temporal_coverage"), errors)
     _read_extras(given, _RESERVED_OF_DATASET, changes, errors)
-    if "resources" in given:
-        changes["resources"] = given["resources"]
+    resources = given.get("resources") or []
+    if not isinstance(resources, list) or not all(isinstance(one, dict) for one in resources):
+        errors["resources"] = [_WRONG_TYPE]
+    elif resources:
+        changes["resources"] = resources
     return changes, errors
 
 
@@ -257,7 +263,7 @@ def _read_text(
 def _frequency(value: Any) -> str:
     if value is None:
         return "unknown"
-    value = _OLD_FREQUENCIES.get(value, value)
+    value = _OLD_FREQUENCIES.get(str(value), value)
     if value not in FREQUENCIES:
         raise refusal(400, f"{value!r} is not a valid UpdateFrequency")
     return value
@@ -267,6 +273,9 @@ def _tags(value: Any, errors: Errors) -> list[str]:
     if isinstance(value, str):
         value = [value]
     if not value:
+        return []
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        errors["tags"] = [_WRONG_TYPE]
         return []
     # Only a tag alone is split: with others its comma becomes a hyphen.
     parts = value[0].split(",") if len(value) == 1 else value
@@ -309,7 +318,7 @@ def _read_extras(
         return
     extras = given["extras"] or {}
     if not isinstance(extras, dict):
-        errors["extras"] = ["Unsupported data type"]
+        errors["extras"] = [_WRONG_TYPE]
     elif empty := [name for name, value in extras.items() if value is None]:
         errors["extras"] = dict.fromkeys(empty, "Value should not be null")
     else:
@@ -319,7 +328,9 @@ def _read_extras(
 
 
 def _checksum(value: Any, errors: Errors) -> dict[str, Any] | None:
-    if value is None:
+    if not isinstance(value, dict):
+        if value is not None:
+            errors["checksum"] = [_WRONG_TYPE]
         return None
     wrong: Errors = {}
     kind = value.get("type", "sha1")
@@ -333,7 +344,11 @@ def _checksum(value: Any, errors: Errors) -> dict[str, Any] | None:
 
 
 def _schema(value: Any, errors: Errors) -> dict[str, Any] | None:
-    read = {name: (value or {}).get(name) for name in ("name", "url", "version")}
+    if not isinstance(value, dict):
+        if value is not None:
+            errors["schema"] = [_WRONG_TYPE]
+        return None
+    read = {name: value.get(name) for name in ("name", "url", "version")}
     if read["version"] and not (read["name"] or read["url"]):
         errors["schema"] = {"version": ["Une version va avec un nom ou une URL."]}
     return read if any(read.values()) else None
@@ -341,7 +356,10 @@ def _schema(value: Any, errors: Errors) -> dict[str, Any] | None:
 
 def _wrong_url(url: str) -> str | None:
     """Why an address cannot be that of a remote resource, if it cannot."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f'URL invalide "{url}"'
     if parts.scheme not in ("", "http", "https", "ftp", "ftps"):
         return f'URL invalide "{url}" : schéma {parts.scheme}'
     host = parts.hostname or ""
