@@ -484,6 +484,9 @@ class DatagouvReplica:
         }
         if flags and call.user is None:
             raise refusal(401, _UNAUTHORIZED)
+        if call.argument("q"):
+            # As a udata without its search engine, rather than with everything.
+            raise refusal(500, "Internal Server Error")
         organization, licence = call.argument("organization"), call.argument("license")
         if organization is not None and not _OBJECT_ID.fullmatch(organization):
             raise refusal(400, "Organization arg must be an identifier")

@@ -70,6 +70,8 @@ _HOST = re.compile(r"[^\s.]+(\.[^\s.]+)*\.[a-z\u00a1-\uffff]{2,}", re.IGNORECASE
 #: Top-level domains that the replica knows to be none; the portal has the whole list.
 _NO_DOMAINS = ("invalid", "test", "local", "internal", "notatld")
 
+#: The content of a file; that of a part of a request is not copied out of it.
+Buffer = bytes | memoryview
 #: Errors by field.
 Errors = dict[str, Any]
 
@@ -136,7 +138,7 @@ def mime_of(name: str) -> str:
 
 def read_multipart(
     content_type: str, body: bytes
-) -> tuple[dict[str, str], tuple[str, bytes] | None]:
+) -> tuple[dict[str, str], tuple[str, Buffer] | None]:
     """The fields of a form, and name and content of its ``file`` if it has one."""
     header = HeaderParser().parsestr(f"Content-Type: {content_type}\n\n")
     boundary = header.get_param("boundary")
@@ -144,15 +146,20 @@ def read_multipart(
     file = None
     if header.get_content_type() != "multipart/form-data" or not boundary:
         return fields, file
-    for part in (b"\r\n" + body).split(f"\r\n--{boundary}".encode())[1:-1]:
-        head, _, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        headers = HeaderParser().parsestr(head.decode("utf-8", "replace"))
+    delimiter, view = f"\r\n--{boundary}".encode(), memoryview(body)
+    start = body.find(delimiter[2:])
+    while start >= 0 and (end := body.find(delimiter, start)) >= 0:
+        if (head := body.find(b"\r\n\r\n", start, end)) < 0:
+            break
+        lines = body[start:head].decode("utf-8", "replace").partition("\r\n")[2]
+        headers = HeaderParser().parsestr(lines)
         name = headers.get_param("name", header="content-disposition")
-        filename = headers.get_filename()
+        filename, content = headers.get_filename(), view[head + 4 : end]
         if filename is None:
-            fields[str(name)] = content.decode("utf-8", "replace")
+            fields[str(name)] = bytes(content).decode("utf-8", "replace")
         elif name == "file" and filename:
             file = (filename, content)
+        start = end + 2
     return fields, file
 
 

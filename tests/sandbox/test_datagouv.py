@@ -1035,6 +1035,7 @@ def test_pages(portal, listed):
         ("private=true", 401, MESSAGE),
         ("archived=false", 401, MESSAGE),
         ("deleted=true", 401, MESSAGE),
+        ("q=search", 500, MESSAGE),
         ("nothing=known", 200, Has(page=1, page_size=20)),
     ],
 )

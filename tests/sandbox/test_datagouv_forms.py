@@ -51,6 +51,7 @@ def test_a_file_comes_through_a_form_as_it_is(content):
         ("multipart/form-data; boundary=other", Form({"a": 1}).body),
         (Form.content_type, b""),
         (Form.content_type, b"--a-boundary\r\nno end"),
+        (Form.content_type, b"--a-boundary\r\nno content\r\n--a-boundary--"),
     ],
 )
 def test_what_is_no_form(content_type, body):
