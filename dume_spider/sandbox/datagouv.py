@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -188,7 +187,7 @@ class Call:
             raise refusal(413, "The data value transmitted exceeds the capacity limit.")
         return self.asked.body
 
-    @cached_property
+    @property
     def sends_json(self) -> bool:
         """Whether the request says that its body is JSON."""
         return "application/json" in self.asked.headers.get("content-type", "")
@@ -430,13 +429,12 @@ class DatagouvReplica:
         }
 
     def _user_reference(self, user: User) -> dict[str, Any]:
-        slug = f"{user.name}-test"
         return {
             "class": "User",
             "id": user.id,
             "first_name": user.name.title(),
             "last_name": "Test",
-            "slug": slug,
+            "slug": f"{user.name}-test",
         }
 
     def _organization_reference(self, call: Call, identifier: str) -> dict[str, Any]:
