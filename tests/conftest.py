@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,13 @@ from crawling import ROOT, Crawl, crawl_command, finished
 from portals import UDATA_HINT, UDATA_VENV, Portal, replica_portal, udata_portal
 
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C work in child processes: a shell that runs the tests in the background makes
+    them ignore it, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
