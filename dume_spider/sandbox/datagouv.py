@@ -538,7 +538,7 @@ class DatagouvReplica:
     def _create(self, call: Call) -> dict[str, Any]:
         user = call.secure(creates=True)
         given, moment = call.json_object(), self._stamp()
-        changes, errors = read_dataset(given, new=True)
+        changes, errors = read_dataset(given, sysadmin=user.sysadmin)
         dataset = {
             **_DATASET_DEFAULTS,
             "id": _object_id(),
@@ -553,10 +553,11 @@ class DatagouvReplica:
             raise invalid(errors)
         self._datasets[dataset["id"]] = dataset
         self._name(dataset)
+        call.status, view = 201, self._view(call, dataset)
+        # Only after the answer is made: it does not say yet that it may be changed.
         if user.roles.get(dataset["organization"]) == "partial_editor":
             user.assigned.add(dataset["id"])
-        call.status = 201
-        return self._view(call, dataset)
+        return view
 
     def _publisher(self, given: Any, user: User, errors: Errors) -> str | None:
         """The organization that is to publish: its id, or an object with it."""
@@ -622,7 +623,7 @@ class DatagouvReplica:
         if dataset["deleted"] and given.get("deleted", True) is not None:
             raise refusal(410, _GONE)
         self._check_edit(call, dataset)
-        changes, errors = read_dataset(given, new=False)
+        changes, errors = read_dataset(given, dataset, user.sysadmin)
         if "organization" in given:
             organization = self._publisher(given["organization"], user, errors)
             if organization is None and dataset["organization"]:
@@ -632,8 +633,10 @@ class DatagouvReplica:
         resources = self._resources(call, dataset, changes, errors)
         if errors:
             raise invalid(errors)
+        renamed = changes.get("title", dataset["title"]) != dataset["title"]
         dataset |= changes | {"resources": resources, "last_modified": self._stamp()}
-        self._name(dataset)
+        if renamed:
+            self._name(dataset)
         return self._view(call, dataset)
 
     def _check_edit(self, call: Call, dataset: dict[str, Any]) -> None:
@@ -694,13 +697,13 @@ class DatagouvReplica:
         """What a form changes; the address of a file here, sent back, is none to judge."""
         if resource["url"] and given.get("url") == self._resource_view(call, resource)["url"]:
             given = {name: value for name, value in given.items() if name != "url"}
-        return read_resource(given, resource)
+        return read_resource(given, resource, call.secure().sysadmin)
 
     def _add_remote(self, call: Call, dataset: dict[str, Any]) -> dict[str, Any]:
         call.secure(creates=True)
         self._check_edit(call, dataset)
         resource = self._new_resource()
-        changes, errors = read_resource(call.json_object(), resource)
+        changes, errors = self._read_form(call, call.json_object(), resource)
         if errors:
             raise invalid(errors)
         if changes.get("filetype") != "remote":

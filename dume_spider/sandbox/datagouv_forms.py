@@ -56,7 +56,7 @@ _MIMES = {"7z": "application/x-7z-compressed", "gz": "application/gzip", "xml": 
 _LONGEST_TITLE = 350
 _LONGEST_DESCRIPTION = 100_000
 _TAG_LENGTHS = range(3, 97)
-#: Keys of extras that the portal keeps to itself; a mark at the end stands for any text.
+#: How the keys of extras start that the portal keeps to itself.
 _RESERVED_OF_DATASET = ("transport:", "recommendations", "dcat")
 _RESERVED_OF_RESOURCE = ("analysis:", "check:", "csv-export:", "validation-report:", "dcat")
 #: What a client cannot change of a file that the portal keeps.
@@ -163,15 +163,19 @@ def read_multipart(
     return fields, file
 
 
-def read_dataset(given: dict[str, Any], new: bool) -> tuple[dict[str, Any], Errors]:
+def read_dataset(
+    given: dict[str, Any], current: Mapping[str, Any] | None = None, sysadmin: bool = False
+) -> tuple[dict[str, Any], Errors]:
     """What a form changes of a data set, and its errors; ``resources`` as they were given.
 
-    What is absent stays, save tags and the period covered: absent, they are emptied. An empty
-    form changes nothing. An unknown licence is taken for none. Raises :class:`Refusal` for an
-    unknown frequency.
+    ``current`` is the data set as it is, ``None`` for a new one; ``sysadmin`` says whether
+    the extras that are the portal's own may be set. What is absent stays, save tags and the
+    period covered: absent, they are emptied. An empty form changes nothing. An unknown licence
+    is taken for none. Raises :class:`Refusal` for an unknown frequency.
     """
     changes: dict[str, Any] = {}
     errors: Errors = {}
+    new = current is None
     if not given and not new:
         return changes, errors
     _read_text(given, "title", _LONGEST_TITLE, new, changes, errors)
@@ -191,7 +195,8 @@ def read_dataset(given: dict[str, Any], new: bool) -> tuple[dict[str, Any], Erro
             _read_moment(given, name, changes, errors)
     changes["tags"] = _tags(given.get("tags"), errors)
     changes["temporal_coverage"] = _period(given.get("temporal_coverage"), errors)
-    _read_extras(given, _RESERVED_OF_DATASET, changes, errors)
+    reserved = () if sysadmin else _RESERVED_OF_DATASET
+    _read_extras(given, current or {}, reserved, changes, errors)
     resources = given.get("resources") or []
     if not isinstance(resources, list) or not all(isinstance(one, dict) for one in resources):
         errors["resources"] = [_WRONG_TYPE]
@@ -201,7 +206,7 @@ def read_dataset(given: dict[str, Any], new: bool) -> tuple[dict[str, Any], Erro
 
 
 def read_resource(
-    given: dict[str, Any], current: Mapping[str, Any]
+    given: dict[str, Any], current: Mapping[str, Any], sysadmin: bool = False
 ) -> tuple[dict[str, Any], Errors]:
     """What a form changes of a resource, and its errors. What is absent stays.
 
@@ -236,7 +241,8 @@ def read_resource(
         changes["checksum"] = _checksum(given["checksum"], errors)
     if "schema" in given:
         changes["schema"] = _schema(given["schema"], errors)
-    _read_extras(given, _RESERVED_OF_RESOURCE, changes, errors)
+    reserved = () if sysadmin else _RESERVED_OF_RESOURCE
+    _read_extras(given, current, reserved, changes, errors)
     if current["filetype"] == "file" and current["url"]:
         for name in _KEPT_OF_HOSTED:
             changes.pop(name, None)
@@ -319,8 +325,13 @@ def _period(value: Any, errors: Errors) -> dict[str, Any] | None:
 
 
 def _read_extras(
-    given: dict[str, Any], reserved: tuple[str, ...], changes: dict[str, Any], errors: Errors
+    given: dict[str, Any],
+    current: Mapping[str, Any],
+    reserved: tuple[str, ...],
+    changes: dict[str, Any],
+    errors: Errors,
 ) -> None:
+    """Extras replace those that are there, save the reserved ones: these stay as they are."""
     if "extras" not in given:
         return
     extras = given["extras"] or {}
@@ -330,7 +341,10 @@ def _read_extras(
         errors["extras"] = dict.fromkeys(empty, "Value should not be null")
     else:
         changes["extras"] = {
-            name: value for name, value in extras.items() if not name.startswith(reserved)
+            name: value
+            for source, own in ((extras, False), (current.get("extras", {}), True))
+            for name, value in source.items()
+            if name.startswith(reserved) == own
         }
 
 

@@ -288,6 +288,22 @@ def test_update(portal, given, expected):
     assert differs(Has(expected), read(portal, made)) is None
 
 
+def test_extras_that_are_the_portals_own(portal):
+    made = create(portal)
+    remote = portal.call("POST", f"/datasets/{made['id']}/resources/", "owner", REMOTE).json
+    path = f"/datasets/{made['id']}/"
+    for where, name in ((path, "dcat"), (f"{path}resources/{remote['id']}/", "check:x")):
+        for role, given, expected in (
+            ("owner", {name: 1, "a": 1}, {"a": 1}),
+            ("sysadmin", {name: 2, "b": 2}, {name: 2, "b": 2}),
+            ("owner", {name: 3, "c": 3}, {name: 2, "c": 3}),
+            ("owner", None, {name: 2}),
+            ("sysadmin", {}, {}),
+        ):
+            reply = portal.call("PUT", where, role, {"extras": given})
+            check(reply, 200, Has(extras=expected))
+
+
 def test_an_update_without_the_period_empties_it(portal):
     made = create(portal, temporal_coverage={"start": "2024-01-01", "end": "2024-12-31"})
     assert made["temporal_coverage"]
@@ -362,6 +378,18 @@ def test_slugs(portal):
     other = create(portal, title=slug)
     assert other["slug"] == slug
     check(portal.call("GET", f"/datasets/{slug}/"), 200, Has(id=other["id"]))
+
+
+def test_a_slug_stays_until_the_title_changes(portal):
+    first = create(portal)
+    second = create(portal, title=first["title"])
+    check(portal.call("PUT", f"/datasets/{first['id']}/", "owner", {"title": "Libre"}), 200)
+    path = f"/datasets/{second['id']}/"
+    for title in (second["title"], None):
+        given = {"title": title} if title else {"tags": ["abc"]}
+        check(portal.call("PUT", path, "owner", given), 200, Has(slug=second["slug"]))
+    renamed = portal.call("PUT", path, "owner", {"title": first["title"].upper()})
+    check(renamed, 200, Has(slug=first["slug"]))
 
 
 @pytest.mark.parametrize(
