@@ -14,7 +14,9 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -168,16 +170,25 @@ def serve() -> Iterator[Callable[..., str]]:
         server.server_close()
 
 
+@pytest.fixture(scope="session")
+def portal_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Portal]]:
+    """Start a portal with the API of data.gouv.fr: the ``replica`` or a real ``udata``."""
+    with ExitStack() as running:
+
+        @cache
+        def start(kind: str) -> Portal:
+            if kind == "udata" and not UDATA_VENV.is_dir():
+                pytest.skip(UDATA_HINT)
+            make = udata_portal if kind == "udata" else replica_portal
+            return running.enter_context(make(tmp_path_factory.mktemp(kind)))
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=["replica", pytest.param("udata", marks=pytest.mark.udata)])
-def portal(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Portal]:
+def portal(request: pytest.FixtureRequest, portal_of: Callable[[str], Portal]) -> Portal:
     """A portal with the API of data.gouv.fr: the replica, then a real udata."""
-    if request.param == "udata" and not UDATA_VENV.is_dir():
-        pytest.skip(UDATA_HINT)
-    start = udata_portal if request.param == "udata" else replica_portal
-    with start(tmp_path_factory.mktemp(request.param)) as started:
-        yield started
+    return portal_of(request.param)
 
 
 def _postgresql_programs() -> Path | None:

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -222,7 +223,7 @@ class Command(ScrapyCommand):
                 ready[counts + what] = f"{base}/_sandbox/{what}"
             ready.update({f"{name}_{key}": value for key, value in replica.describe().items()})
 
-        with TemporaryDirectory(prefix="dume-spider-sandbox-") as folder:
+        with ExitStack() as stack:
             try:
                 if opts.dume_port is not None:
                     replica = DumeReplica(_rows(opts), cap=opts.cap)
@@ -231,6 +232,7 @@ class Command(ScrapyCommand):
                     boamp = BoampReplica(_notices(opts), opts.boamp_quota)
                     start("boamp", opts.boamp_port, boamp, counts="boamp_")
                 if opts.datagouv_port is not None:
+                    folder = stack.enter_context(TemporaryDirectory(prefix="dume-spider-"))
                     portal = DatagouvReplica(Path(folder))
                     start("datagouv", opts.datagouv_port, portal, counts="datagouv_")
             except DumeSpiderError as error:
