@@ -36,7 +36,7 @@ _DATASET = (
     "id,slug,title,description,tags,license,frequency,extras,private,archived,deleted,"
     f"temporal_coverage,permissions,organization{{id,name}},resources{{{_RESOURCE}}}"
 )
-_LISTED = "data{id,title,deleted,extras},next_page"
+_LISTED = "data{id,title,tags,extras,deleted},next_page"
 
 _NONE: Mapping[str, str] = {}
 
@@ -151,8 +151,8 @@ class PortalClient:
         return [each["id"] for each in await self._get("datasets/licenses/")]
 
     async def datasets(self, organization: str) -> list[dict[str, Any]]:
-        """The data sets of an organization, by its id: ``id``, ``title``, ``deleted``,
-        ``extras``. With a key of a member also the private and the deleted ones."""
+        """The data sets of an organization, by its id: ``id``, ``title``, ``tags``,
+        ``extras``, ``deleted``. With a key of a member also the private and the deleted ones."""
         query = f"?organization={quote(organization, safe='')}&page_size={PAGE}"
         found: list[dict[str, Any]] = []
         while query:

@@ -67,16 +67,14 @@ def to_send(path: Path, name: DecpFilename) -> FileToSend:
 async def find_datasets(
     client: PortalClient, organization: str, wanted: DecpDataset
 ) -> list[dict[str, Any]]:
-    """The data sets of an organization that are the one wanted: by title and extras.
+    """The data sets of an organization that are the one wanted.
 
     Deleted ones, which a member's key sees too, are not among them.
     """
     return [
         found
         for found in await client.datasets(organization)
-        if not found["deleted"]
-        and found["title"] == wanted.title
-        and wanted.extras.items() <= (found["extras"] or {}).items()
+        if not found["deleted"] and wanted.is_meant_by(found)
     ]
 
 

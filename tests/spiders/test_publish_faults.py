@@ -211,7 +211,7 @@ def test_read_only(portal: Portal, publish: Publishing) -> None:
         (
             {
                 "create": "true",
-                "structure": "acheteur",
+                "structure": "plateforme",
                 "siret": SIRET,
                 "name": f"Ville {uuid4()}",
                 "organization": portal.organization,
@@ -300,7 +300,7 @@ def test_a_partial_editor_has_data_sets_of_its_own(portal: Portal, publish: Publ
     publish.files(1)
     arguments = {
         "create": "true",
-        "structure": "acheteur",
+        "structure": "plateforme",
         "siret": SIRET,
         "name": f"Ville {uuid4()}",
         "organization": portal.organization,
@@ -412,7 +412,7 @@ def test_the_plan_of_each_action(
     arguments: dict[str, Any] = {
         "create": {
             "create": "true",
-            "structure": "acheteur",
+            "structure": "plateforme",
             "siret": SIRET,
             "name": f"Ville {uuid4()}",
             "organization": portal.organization,
