@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from dume_spider.exceptions import OutputError
-from dume_spider.store.ledger import RejectedRow
+from dume_spider.store.ledger import Duplicate, RejectedRow
 from dume_spider.store.store import Counts
 
 Status = Literal["complete", "probable", "incomplete", "failed"]
@@ -29,6 +29,9 @@ EXIT_STATUS: dict[Status, int] = {"complete": 0, "probable": 0, "incomplete": 3,
 
 #: The counters that an interrupted run's summary takes over from the ledger.
 TALLIES = ("requests", "warnings", "repairs", "unknown_keys")
+
+#: So many duplicates are named in the summary; all are counted.
+MOST_DUPLICATES = 1000
 
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -63,6 +66,7 @@ class Run:
         self.unproven: list[dict[str, Any]] = []
         self.failures: list[dict[str, Any]] = []
         self.files: list[dict[str, Any]] = []
+        self.duplicates: list[dict[str, Any]] = []
         #: What was done on data.gouv.fr.
         self.published: list[dict[str, str]] = []
         #: The run that published the files of this one, once it has ended.
@@ -158,6 +162,12 @@ class Run:
         self.rejected = counts.rejected
         self.written = counts.written
 
+    def take_duplicates(self, duplicates: Sequence[Duplicate]) -> None:
+        """Count the records that are a contract under a further reference, and name the first."""
+        if duplicates:
+            self.warnings["duplicate"] = len(duplicates)
+        self.duplicates = [each._asdict() for each in duplicates[:MOST_DUPLICATES]]
+
     def fail_reference(
         self, reference: str | None, error: str, *, is_answered: bool = False
     ) -> None:
@@ -236,6 +246,7 @@ class Run:
             "files": self.files,
             "published": self.published,
             "rejected_rules": dict(self.rejected_rules.most_common()),
+            "duplicates": self.duplicates,
             "warnings": dict(self.warnings.most_common()),
             "repairs": dict(self.repairs.most_common()),
             "unknown_keys": dict(self.unknown_keys.most_common()),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,13 @@ from crawling import ROOT, Crawl, crawl_command, finished
 from portals import UDATA_HINT, UDATA_VENV, Portal, replica_portal, udata_portal
 
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C work in child processes: a shell that runs the tests in the background makes
+    them ignore it, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -145,13 +155,22 @@ def serve() -> Iterator[Callable[..., str]]:
         server.server_close()
 
 
+@pytest.fixture(scope="session")
+def portal_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Portal]]:
+    """Start a portal with the API of data.gouv.fr: the ``replica`` or a real ``udata``."""
+    with ExitStack() as running:
+
+        @cache
+        def start(kind: str) -> Portal:
+            if kind == "udata" and not UDATA_VENV.is_dir():
+                pytest.skip(UDATA_HINT)
+            make = udata_portal if kind == "udata" else replica_portal
+            return running.enter_context(make(tmp_path_factory.mktemp(kind)))
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=["replica", pytest.param("udata", marks=pytest.mark.udata)])
-def portal(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Portal]:
+def portal(request: pytest.FixtureRequest, portal_of: Callable[[str], Portal]) -> Portal:
     """A portal with the API of data.gouv.fr: the replica, then a real udata."""
-    if request.param == "udata" and not UDATA_VENV.is_dir():
-        pytest.skip(UDATA_HINT)
-    start = udata_portal if request.param == "udata" else replica_portal
-    with start(tmp_path_factory.mktemp(request.param)) as started:
-        yield started
+    return portal_of(request.param)

@@ -6,7 +6,6 @@ in front of one that spoils chosen requests.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -14,14 +13,16 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from email.message import Message
 from functools import cache
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from json import dumps, loads
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from crawling import ROOT
@@ -33,6 +34,44 @@ UDATA_HINT = (
     "needs a real udata: python3 -m venv .venv-udata && "
     ".venv-udata/bin/pip install -r tests/udata/requirements.txt"
 )
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer of a portal."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, that has to be JSON; ``None`` when there is none."""
+        return loads(self.body) if self.body else None
+
+
+@dataclass(frozen=True)
+class Form:
+    """A multipart body: fields, and a file as its name and content."""
+
+    fields: Mapping[str, object] = field(default_factory=dict)
+    file: tuple[str, bytes] | None = None
+
+    content_type: ClassVar[str] = "multipart/form-data; boundary=a-boundary"
+
+    @property
+    def body(self) -> bytes:
+        """As a browser writes it."""
+        start = b'--a-boundary\r\nContent-Disposition: form-data; name="%b"'
+        parts = [
+            start % name.encode() + b"\r\n\r\n%b\r\n" % str(value).encode()
+            for name, value in self.fields.items()
+        ]
+        if self.file is not None:
+            name, content = self.file
+            parts.append(start % b"file" + b'; filename="%b"\r\n' % name.encode())
+            parts.append(b"Content-Type: application/octet-stream\r\n\r\n%b\r\n" % content)
+        return b"".join([*parts, b"--a-boundary--\r\n"])
 
 
 @dataclass(frozen=True)
@@ -51,6 +90,41 @@ class Portal:
     organization: str
     other_organization: str
     further: Callable[[bool, int | None], str] = field(repr=False)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        role: str | None = None,
+        json: Any = None,
+        form: Form | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Reply:
+        """Send a request as it is: no cookies, no redirect followed, nothing retried.
+
+        ``path`` is below ``/api/1``, or a whole address of this portal. ``role`` says whose
+        key is sent.
+        """
+        sent = {"Accept": "application/json"}
+        if role is not None:
+            sent["X-API-KEY"] = self.keys[role]
+        if json is not None:
+            body = dumps(json).encode()
+            sent["Content-Type"] = "application/json"
+        if form is not None:
+            body = form.body
+            sent["Content-Type"] = form.content_type
+        sent |= headers or {}
+        parts = urlsplit(path if path.startswith("http") else self.url + path)
+        connection = HTTPConnection(parts.netloc, timeout=60)
+        try:
+            target = parts.path + (f"?{parts.query}" if parts.query else "")
+            connection.request(method, target, body, sent)
+            answer = connection.getresponse()
+            return Reply(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
 
     def also(self, read_only: bool = False, max_content_length: int | None = None) -> Portal:
         """The same data on another address, read only or with a limit on bodies, in bytes."""
@@ -73,7 +147,7 @@ def udata_portal(folder: Path) -> Iterator[Portal]:
         @cache
         def further(read_only: bool, max_content_length: int | None) -> str:
             settings = {"READ_ONLY_MODE": read_only, "MAX_CONTENT_LENGTH": max_content_length}
-            return start("--database", database, "--set", json.dumps(settings))["url"]
+            return start("--database", database, "--set", dumps(settings))["url"]
 
         yield Portal("udata", further=further, **first)
 
@@ -111,7 +185,7 @@ def _ready(command: list[Any], log: Path) -> Iterator[dict[str, Any]]:
         try:
             line = process.stdout.readline().decode()
             assert line.startswith("READY "), f"{command}: {log.read_text()}"
-            yield json.loads(line.removeprefix("READY "))
+            yield loads(line.removeprefix("READY "))
         finally:
             process.terminate()
 

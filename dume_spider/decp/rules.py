@@ -94,6 +94,13 @@ class When(NamedTuple):
     field: str | None
 
 
+#: The field of the holders of a contract, and what each is wrapped in from 2024 on.
+_HOLDERS = {
+    ContractType.MARCHE: ("titulaires", "titulaire"),
+    ContractType.CONCESSION: ("concessionnaires", "concessionnaire"),
+}
+
+
 class Contract:
     """What the rules read of a record: the same attributes for every type and regime."""
 
@@ -134,9 +141,7 @@ class Contract:
         self.texts = self._texts()
 
     def _holders(self, node: dict[str, Any], at: str) -> list[Item]:
-        name, wrapper = (
-            ("titulaires", "titulaire") if self.is_mp else ("concessionnaires", "concessionnaire")
-        )
+        name, wrapper = _HOLDERS[self.type]
         found = []
         for position, entry in enumerate(node.get(name, ())):
             path = f"{at}{name}.{position}"
@@ -1245,17 +1250,17 @@ def duplicate_key(record: dict[str, Any], type: ContractType, regime: Regime) ->
 
     ``record`` is valid under its schema, as for :func:`check`.
     """
-    contract = Contract(record, type, regime, date.min)
     buyer = record[BUYER_FIELD[type]]
-    if not isinstance(buyer, dict) or not contract.holders:
+    name, wrapper = _HOLDERS[type]
+    holders = [entry for entry in record.get(name, ()) if isinstance(entry, dict)]
+    if not isinstance(buyer, dict) or not holders:
         return None
-    holder = min(item.fields["id"] for item in contract.holders)
-    amount, whole = contract.amount, int(contract.amount)
-    if contract.is_mp:
-        when = record["dateNotification"]
-        parts = [record["id"], buyer["id"], holder, whole, _day_of(when, regime) or when]
+    holder = min((entry[wrapper] if regime is R2022 else entry)["id"] for entry in holders)
+    if type is MP:
+        when, amount = record["dateNotification"], int(record["montant"])
+        parts = [record["id"], buyer["id"], holder, amount, _day_of(when, regime) or when]
     else:
-        when = record["dateDebutExecution"]
-        value = whole if amount == whole else float(amount)
+        when, amount = record["dateDebutExecution"], record["valeurGlobale"]
+        value = int(amount) if amount == int(amount) else float(amount)
         parts = [record["id"], buyer["id"], _day_of(when, regime) or when, holder, value]
     return json.dumps([type.value, *parts], ensure_ascii=False, separators=(",", ":"))

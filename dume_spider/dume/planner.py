@@ -172,8 +172,9 @@ class Planner:
             sets are kept in every window and are not used for splitting.
         today: the date of the run; later days are expected to be empty.
         cap: the number of rows from which an answer may have been cut.
-        known: rows of earlier harvests; where rows are likely to be missing under labels that
-            this harvest has not met, the likely ones of theirs are asked.
+        known: rows of earlier harvests, read once, when a day turns out to need an enumeration:
+            labels of theirs that no list has are asked too, and where rows are likely to be
+            missing under labels that this harvest has not met, the likely ones of theirs.
         shard: ``(i, n)``: plan only the share ``i`` of ``1…n`` of the days. The days are
             dealt out in blocks by a rule that depends on the query and ``n`` alone, so the
             shares are disjoint and together the query, whatever each worker has learnt.
@@ -206,7 +207,7 @@ class Planner:
         self._days = _Days(query.date_start, query.date_end, today)
         self._own = self._days.shard(*shard)
         self._profile = _Profile(self._days)
-        self._known = tuple(known)
+        self._known = known
         self._rows: dict[str, _Row] = {}
         self._fresh: list[_Row] = []
         self._lanes: dict[SearchQuery, _Lane] = {}
@@ -620,6 +621,7 @@ class Planner:
             lane.inside = {field: Counter() for field in ("type_de", *FIELDS)}
             lane.outside = {field: Counter() for field in ("type_de", *FIELDS)}
             lane.count(self._rows.values())
+            self._known = tuple(self._known)
             lane.count(_Row(facts, -1, -1) for facts in self._known)
         return lane.inside[field], lane.outside[field]
 

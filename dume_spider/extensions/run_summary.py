@@ -129,6 +129,7 @@ class RunSummary:
         if self._begun:
             self.run.take_counts(self.store.counts_of(self.run.id))
             self.run.files = [file._asdict() for file in self.harvest.files()]
+            self.run.take_duplicates(self.harvest.duplicates())
             self.run.write_rejected(self.harvest.rejected())
 
     def _end(self) -> None:
@@ -205,6 +206,14 @@ def _log_harvest(run: Run) -> None:
             len(run.unknown_keys),
             ", ".join(shown),
             ", …" if len(run.unknown_keys) > len(shown) else "",
+        )
+    if run.duplicates:
+        logger.warning(
+            "Contracts under a further reference: %d, such as %s, the same as %s; the State "
+            "keeps the one published last (`duplicates` in summary.json)",
+            run.warnings["duplicate"],
+            run.duplicates[0]["reference"],
+            run.duplicates[0]["same_as"],
         )
     logger.info(
         "Counts: %d rows of %d references: %d written (%d new, %d updated), %d unchanged, "

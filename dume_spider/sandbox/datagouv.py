@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -133,17 +132,20 @@ def _nowhere() -> Refusal:
 
 @dataclass(frozen=True)
 class User:
-    """Somebody with a key. ``roles``: organization id -> admin, editor, partial_editor."""
+    """Somebody with a key.
+
+    ``roles``: organization id -> admin, editor, partial_editor. ``assigned``: the data sets
+    that a partial editor has created.
+    """
 
     id: str
     name: str
     sysadmin: bool = False
-    active: bool = True
     roles: Mapping[str, str] = field(default_factory=dict)
     assigned: set[str] = field(default_factory=set)
 
     def may_edit(self, dataset: Mapping[str, Any]) -> bool:
-        """Editors may edit what is their organization's, partial ones what they created."""
+        """Whether it is one's own, or one's organization's and one's role allows it."""
         if self.sysadmin or dataset["owner"] == self.id:
             return True
         role = self.roles.get(dataset["organization"])
@@ -158,8 +160,8 @@ class User:
 class Call:
     """A request: who asks, and what its address says of the mode.
 
-    ``base`` and ``mode`` come before each ``path``; ``limit`` is in bytes. ``status`` is that
-    of the answer unless it is refused.
+    ``mode`` comes before each ``path``; ``limit`` is in bytes. ``new_session`` is to be given
+    as a cookie, ``status`` is that of an answer that is no refusal.
     """
 
     asked: Asked
@@ -178,11 +180,6 @@ class Call:
         """A value of the query; the first of several."""
         return self.asked.query.get(name, [None])[0]
 
-    def with_query(self, location: str) -> str:
-        """An address with the query of the request."""
-        query = urlencode(self.asked.query, doseq=True)
-        return f"{location}?{query}" if query else location
-
     @property
     def body(self) -> bytes:
         """The body. Raises :class:`Refusal` when it is over the limit."""
@@ -190,20 +187,20 @@ class Call:
             raise refusal(413, "The data value transmitted exceeds the capacity limit.")
         return self.asked.body
 
-    @cached_property
+    @property
     def sends_json(self) -> bool:
-        """Whether the request says so."""
+        """Whether the request says that its body is JSON."""
         return "application/json" in self.asked.headers.get("content-type", "")
 
     def json(self) -> Any:
-        """The body as JSON, whatever it holds."""
+        """The body, which has to be JSON."""
         try:
             return orjson.loads(self.body)
         except ValueError:
             raise refusal(400, _UNREADABLE) from None
 
     def json_object(self) -> dict[str, Any]:
-        """The body of a form."""
+        """The body, which has to be a JSON object and announced as JSON."""
         if not self.sends_json:
             raise invalid({"Content-Type": "expecting application/json"})
         value = self.json()
@@ -355,7 +352,8 @@ class DatagouvReplica:
 
     def _dispatch(self, call: Call) -> Any:
         """What the answer holds; bytes are a file, ``None`` is nothing."""
-        method, below = call.asked.method, call.path.removeprefix(_API)
+        asked, method = call.asked, call.asked.method
+        below = call.path.removeprefix(_API)
         if below == call.path:
             file = self._uploads.find(call.path)
             if file is None or method != "GET":
@@ -377,24 +375,25 @@ class DatagouvReplica:
                 found["organization"] = self._find_organization(found["organization"])
             self._authenticate(call)
             content = handlers[method](call, **found)
-            wanted = call.asked.headers.get("x-fields")
+            wanted = asked.headers.get("x-fields")
             return mask(wanted, content) if wanted and content is not None else content
         if any(pattern.fullmatch(below + "/") for pattern, _ in self._routes):
-            raise _redirect(call.with_query(call.url(quote(call.path) + "/")))
+            query = urlencode(asked.query, doseq=True)
+            raise _redirect(call.url(quote(call.path) + "/") + (f"?{query}" if query else ""))
         raise _nowhere()
 
     def _find(self, call: Call, name: str) -> dict[str, Any]:
         """The data set of an id or a slug; an old or differently written slug redirects."""
         if name in self._datasets:
             return self._datasets[name]
-        identifier = self._slugs.get(name) or self._slugs.get(slugify(name))
-        if identifier is None:
+        plain = slugify(name)
+        dataset = self._datasets.get(self._slugs.get(plain, ""))
+        if dataset is None or name != plain != dataset["slug"]:
             raise refusal(404, _NOT_FOUND)
-        dataset = self._datasets[identifier]
         if dataset["slug"] != name:
             start = f"{_API}/datasets/"
             rest = call.path.removeprefix(f"{start}{name}")
-            raise _redirect(call.with_query(f"{call.mode}{start}{dataset['slug']}{rest}"))
+            raise _redirect(f"{call.mode}{start}{dataset['slug']}{rest}")
         return dataset
 
     def _find_organization(self, name: str) -> str:
@@ -430,13 +429,12 @@ class DatagouvReplica:
         }
 
     def _user_reference(self, user: User) -> dict[str, Any]:
-        slug = f"{user.name}-test"
         return {
             "class": "User",
             "id": user.id,
             "first_name": user.name.title(),
             "last_name": "Test",
-            "slug": slug,
+            "slug": f"{user.name}-test",
         }
 
     def _organization_reference(self, call: Call, identifier: str) -> dict[str, Any]:
@@ -484,6 +482,9 @@ class DatagouvReplica:
         }
         if flags and call.user is None:
             raise refusal(401, _UNAUTHORIZED)
+        if call.argument("q"):
+            # As a udata without its search engine, rather than with everything.
+            raise refusal(500, "Internal Server Error")
         organization, licence = call.argument("organization"), call.argument("license")
         if organization is not None and not _OBJECT_ID.fullmatch(organization):
             raise refusal(400, "Organization arg must be an identifier")
@@ -512,7 +513,9 @@ class DatagouvReplica:
             or (call.user is not None and call.user.may_see(dataset))
         ]
         compared = _SORTS[sort.removeprefix("-")]
-        found.sort(key=lambda dataset: dataset[compared], reverse=sort.startswith("-"))
+        found.sort(key=lambda dataset: dataset[compared])
+        if sort.startswith("-"):
+            found.reverse()
         first, end = (number - 1) * size, number * size
         if number > 1 and first >= len(found):
             raise refusal(404, _NOT_FOUND)
@@ -535,7 +538,7 @@ class DatagouvReplica:
     def _create(self, call: Call) -> dict[str, Any]:
         user = call.secure(creates=True)
         given, moment = call.json_object(), self._stamp()
-        changes, errors = read_dataset(given, new=True)
+        changes, errors = read_dataset(given, sysadmin=user.sysadmin)
         dataset = {
             **_DATASET_DEFAULTS,
             "id": _object_id(),
@@ -545,15 +548,16 @@ class DatagouvReplica:
             "owner": None if given.get("organization") else user.id,
             "resources": [],
         }
-        dataset |= changes | {"resources": self._resources(dataset, changes, errors)}
+        dataset |= changes | {"resources": self._resources(call, dataset, changes, errors)}
         if errors:
             raise invalid(errors)
         self._datasets[dataset["id"]] = dataset
         self._name(dataset)
+        call.status, view = 201, self._view(call, dataset)
+        # Only after the answer is made: it does not say yet that it may be changed.
         if user.roles.get(dataset["organization"]) == "partial_editor":
             user.assigned.add(dataset["id"])
-        call.status = 201
-        return self._view(call, dataset)
+        return view
 
     def _publisher(self, given: Any, user: User, errors: Errors) -> str | None:
         """The organization that is to publish: its id, or an object with it."""
@@ -569,7 +573,7 @@ class DatagouvReplica:
         return identifier
 
     def _resources(
-        self, dataset: dict[str, Any], changes: dict[str, Any], errors: Errors
+        self, call: Call, dataset: dict[str, Any], changes: dict[str, Any], errors: Errors
     ) -> list[dict[str, Any]]:
         """The resources of a data set: a list that is given, unless empty, replaces them all."""
         if not (given := changes.get("resources")):
@@ -577,8 +581,8 @@ class DatagouvReplica:
         known = {resource["id"]: resource for resource in dataset["resources"]}
         resources, wrong = [], []
         for each in given:
-            resource = known.get(each.get("id")) or self._new_resource()
-            read, faults = read_resource(each, resource)
+            resource = known.get(str(each.get("id"))) or self._new_resource()
+            read, faults = self._read_form(call, each, resource)
             resources.append(resource | read)
             wrong.append(faults)
         if any(wrong):
@@ -619,18 +623,20 @@ class DatagouvReplica:
         if dataset["deleted"] and given.get("deleted", True) is not None:
             raise refusal(410, _GONE)
         self._check_edit(call, dataset)
-        changes, errors = read_dataset(given, new=False)
+        changes, errors = read_dataset(given, dataset, user.sysadmin)
         if "organization" in given:
             organization = self._publisher(given["organization"], user, errors)
             if organization is None and dataset["organization"]:
                 raise refusal(500, "Internal Server Error")
             if organization != dataset["organization"]:
                 errors.setdefault("organization", ["Impossible de modifier le propriétaire."])
-        resources = self._resources(dataset, changes, errors)
+        resources = self._resources(call, dataset, changes, errors)
         if errors:
             raise invalid(errors)
+        renamed = changes.get("title", dataset["title"]) != dataset["title"]
         dataset |= changes | {"resources": resources, "last_modified": self._stamp()}
-        self._name(dataset)
+        if renamed:
+            self._name(dataset)
         return self._view(call, dataset)
 
     def _check_edit(self, call: Call, dataset: dict[str, Any]) -> None:
@@ -685,11 +691,19 @@ class DatagouvReplica:
         stamps = {"created_at": moment, "last_modified": moment}
         return {**_RESOURCE_DEFAULTS, "id": str(uuid4()), **stamps}
 
+    def _read_form(
+        self, call: Call, given: dict[str, Any], resource: dict[str, Any]
+    ) -> tuple[dict[str, Any], Errors]:
+        """What a form changes; the address of a file here, sent back, is none to judge."""
+        if resource["url"] and given.get("url") == self._resource_view(call, resource)["url"]:
+            given = {name: value for name, value in given.items() if name != "url"}
+        return read_resource(given, resource, call.secure().sysadmin)
+
     def _add_remote(self, call: Call, dataset: dict[str, Any]) -> dict[str, Any]:
         call.secure(creates=True)
         self._check_edit(call, dataset)
         resource = self._new_resource()
-        changes, errors = read_resource(call.json_object(), resource)
+        changes, errors = self._read_form(call, call.json_object(), resource)
         if errors:
             raise invalid(errors)
         if changes.get("filetype") != "remote":
@@ -714,7 +728,7 @@ class DatagouvReplica:
     ) -> dict[str, Any]:
         self._check_edit(call, dataset)
         found, given = self._resource(dataset, resource), call.json_object()
-        changes, errors = read_resource(given, found)
+        changes, errors = self._read_form(call, given, found)
         if errors:
             raise invalid(errors)
         if given.get("filetype", found["filetype"]) != found["filetype"]:
@@ -732,11 +746,12 @@ class DatagouvReplica:
     def _reorder(self, call: Call, dataset: dict[str, Any]) -> list[dict[str, Any]]:
         self._check_edit(call, dataset)
         given, known = call.json(), {each["id"]: each for each in dataset["resources"]}
+        given = given if isinstance(given, list) else [given]
         if len(given) != len(known):
             message = f"All resources must be reordered, you provided {len(given)}"
             raise refusal(400, f"{message} out of {len(known)}")
         order = [each.get("id") if isinstance(each, dict) else each for each in given]
-        if None in order:
+        if not all(isinstance(each, str) for each in order):
             raise refusal(400, "Each resource must have an 'id' field")
         if set(order) != set(known):
             raise refusal(400, "Resource ids must match existing ones in dataset")

@@ -12,6 +12,7 @@ from typing import Any
 
 from dume_spider.sandbox.datagouv_forms import (
     EXTENSIONS,
+    Buffer,
     extension_of,
     invalid_argument,
     mime_of,
@@ -34,7 +35,7 @@ class Uploads:
         self._chunks = folder / "chunks"
 
     def receive(
-        self, fields: dict[str, str], file: tuple[str, bytes] | None, slug: str, now: datetime
+        self, fields: dict[str, str], file: tuple[str, Buffer] | None, slug: str, now: datetime
     ) -> dict[str, Any] | None:
         """Take an upload to the data set ``slug``; give what is then known of the file.
 
@@ -66,7 +67,7 @@ class Uploads:
         return self._save(name, slug, now, [content])
 
     def _save(
-        self, name: str, slug: str, now: datetime, content: Iterable[bytes]
+        self, name: str, slug: str, now: datetime, content: Iterable[Buffer]
     ) -> dict[str, Any]:
         name = slugify(name, kept=".")
         extension = extension_of(name)
@@ -117,7 +118,7 @@ def _failed() -> Exception:
     return refusal(500, "Internal Server Error")
 
 
-def _keep_part(folder: Path, numbers: dict[str, int], content: bytes) -> None:
+def _keep_part(folder: Path, numbers: dict[str, int], content: Buffer) -> None:
     if numbers.get("chunksize") != len(content):
         raise upload_error("Chunk size mismatch")
     part = folder / str(numbers.get("partindex"))

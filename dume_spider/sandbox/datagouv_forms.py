@@ -56,7 +56,7 @@ _MIMES = {"7z": "application/x-7z-compressed", "gz": "application/gzip", "xml": 
 _LONGEST_TITLE = 350
 _LONGEST_DESCRIPTION = 100_000
 _TAG_LENGTHS = range(3, 97)
-#: Keys of extras that the portal keeps to itself; a mark at the end stands for any text.
+#: How the keys of extras start that the portal keeps to itself.
 _RESERVED_OF_DATASET = ("transport:", "recommendations", "dcat")
 _RESERVED_OF_RESOURCE = ("analysis:", "check:", "csv-export:", "validation-report:", "dcat")
 #: What a client cannot change of a file that the portal keeps.
@@ -64,10 +64,14 @@ _KEPT_OF_HOSTED = ("filetype", "url", "checksum", "filesize", "mime", "format")
 
 _REQUIRED = "Ce champ est requis."
 _NO_CHOICE = "N'est pas un choix valide."
+#: Where a value is of no use at all the portal may also answer 500.
+_WRONG_TYPE = "Type de donnée invalide."
 _HOST = re.compile(r"[^\s.]+(\.[^\s.]+)*\.[a-z\u00a1-\uffff]{2,}", re.IGNORECASE)
 #: Top-level domains that the replica knows to be none; the portal has the whole list.
 _NO_DOMAINS = ("invalid", "test", "local", "internal", "notatld")
 
+#: The content of a file; that of a part of a request is not copied out of it.
+Buffer = bytes | memoryview
 #: Errors by field.
 Errors = dict[str, Any]
 
@@ -116,12 +120,13 @@ def slugify(text: str, kept: str = "") -> str:
 
 def extension_of(name: str) -> str | None:
     """The extension of a file: ``json``, or with that of its archive: ``json.gz``."""
-    _, *parts = name.split(".")
+    parts = name.lstrip(".").split(".")[1:]
     if not parts:
         return None
-    if parts[-1] in _ARCHIVES and len(parts) > 1 and parts[-2] in EXTENSIONS:
-        return f"{extension_of('.' + '.'.join(parts[:-1]))}.{parts[-1]}"
-    return parts[-1]
+    first = len(parts) - 1
+    while first and parts[first] in _ARCHIVES and parts[first - 1] in EXTENSIONS:
+        first -= 1
+    return ".".join(parts[first:])
 
 
 def mime_of(name: str) -> str:
@@ -133,7 +138,7 @@ def mime_of(name: str) -> str:
 
 def read_multipart(
     content_type: str, body: bytes
-) -> tuple[dict[str, str], tuple[str, bytes] | None]:
+) -> tuple[dict[str, str], tuple[str, Buffer] | None]:
     """The fields of a form, and name and content of its ``file`` if it has one."""
     header = HeaderParser().parsestr(f"Content-Type: {content_type}\n\n")
     boundary = header.get_param("boundary")
@@ -141,27 +146,36 @@ def read_multipart(
     file = None
     if header.get_content_type() != "multipart/form-data" or not boundary:
         return fields, file
-    for part in (b"\r\n" + body).split(f"\r\n--{boundary}".encode())[1:-1]:
-        head, _, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        headers = HeaderParser().parsestr(head.decode("utf-8", "replace"))
+    delimiter, view = f"\r\n--{boundary}".encode(), memoryview(body)
+    start = body.find(delimiter[2:])
+    while start >= 0 and (end := body.find(delimiter, start)) >= 0:
+        if (head := body.find(b"\r\n\r\n", start, end)) < 0:
+            break
+        lines = body[start:head].decode("utf-8", "replace").partition("\r\n")[2]
+        headers = HeaderParser().parsestr(lines)
         name = headers.get_param("name", header="content-disposition")
-        filename = headers.get_filename()
+        filename, content = headers.get_filename(), view[head + 4 : end]
         if filename is None:
-            fields[str(name)] = content.decode("utf-8", "replace")
+            fields[str(name)] = bytes(content).decode("utf-8", "replace")
         elif name == "file" and filename:
             file = (filename, content)
+        start = end + 2
     return fields, file
 
 
-def read_dataset(given: dict[str, Any], new: bool) -> tuple[dict[str, Any], Errors]:
+def read_dataset(
+    given: dict[str, Any], current: Mapping[str, Any] | None = None, sysadmin: bool = False
+) -> tuple[dict[str, Any], Errors]:
     """What a form changes of a data set, and its errors; ``resources`` as they were given.
 
-    What is absent stays, save tags and the period covered: absent, they are emptied. An empty
-    form changes nothing. An unknown licence is taken for none. Raises :class:`Refusal` for an
-    unknown frequency.
+    ``current`` is the data set as it is, ``None`` for a new one; ``sysadmin`` says whether
+    the extras that are the portal's own may be set. What is absent stays, save tags and the
+    period covered: absent, they are emptied. An empty form changes nothing. An unknown licence
+    is taken for none. Raises :class:`Refusal` for an unknown frequency.
     """
     changes: dict[str, Any] = {}
     errors: Errors = {}
+    new = current is None
     if not given and not new:
         return changes, errors
     _read_text(given, "title", _LONGEST_TITLE, new, changes, errors)
@@ -170,7 +184,8 @@ def read_dataset(given: dict[str, Any], new: bool) -> tuple[dict[str, Any], Erro
         if name in given:
             changes[name] = _text(given[name])
     if "license" in given:
-        changes["license"] = given["license"] if given["license"] in LICENCES else "notspecified"
+        known = [licence for licence in LICENCES if licence == given["license"]]
+        changes["license"] = known[0] if known else "notspecified"
     if "frequency" in given:
         changes["frequency"] = _frequency(given["frequency"])
     if "private" in given:
@@ -180,14 +195,18 @@ def read_dataset(given: dict[str, Any], new: bool) -> tuple[dict[str, Any], Erro
             _read_moment(given, name, changes, errors)
     changes["tags"] = _tags(given.get("tags"), errors)
     changes["temporal_coverage"] = _period(given.get("temporal_coverage"), errors)
-    _read_extras(given, _RESERVED_OF_DATASET, changes, errors)
-    if "resources" in given:
-        changes["resources"] = given["resources"]
+    reserved = () if sysadmin else _RESERVED_OF_DATASET
+    _read_extras(given, current or {}, reserved, changes, errors)
+    resources = given.get("resources") or []
+    if not isinstance(resources, list) or not all(isinstance(one, dict) for one in resources):
+        errors["resources"] = [_WRONG_TYPE]
+    elif resources:
+        changes["resources"] = resources
     return changes, errors
 
 
 def read_resource(
-    given: dict[str, Any], current: Mapping[str, Any]
+    given: dict[str, Any], current: Mapping[str, Any], sysadmin: bool = False
 ) -> tuple[dict[str, Any], Errors]:
     """What a form changes of a resource, and its errors. What is absent stays.
 
@@ -222,7 +241,8 @@ def read_resource(
         changes["checksum"] = _checksum(given["checksum"], errors)
     if "schema" in given:
         changes["schema"] = _schema(given["schema"], errors)
-    _read_extras(given, _RESERVED_OF_RESOURCE, changes, errors)
+    reserved = () if sysadmin else _RESERVED_OF_RESOURCE
+    _read_extras(given, current, reserved, changes, errors)
     if current["filetype"] == "file" and current["url"]:
         for name in _KEPT_OF_HOSTED:
             changes.pop(name, None)
@@ -256,7 +276,7 @@ def _read_text(
 def _frequency(value: Any) -> str:
     if value is None:
         return "unknown"
-    value = _OLD_FREQUENCIES.get(value, value)
+    value = _OLD_FREQUENCIES.get(str(value), value)
     if value not in FREQUENCIES:
         raise refusal(400, f"{value!r} is not a valid UpdateFrequency")
     return value
@@ -266,6 +286,9 @@ def _tags(value: Any, errors: Errors) -> list[str]:
     if isinstance(value, str):
         value = [value]
     if not value:
+        return []
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        errors["tags"] = [_WRONG_TYPE]
         return []
     # Only a tag alone is split: with others its comma becomes a hyphen.
     parts = value[0].split(",") if len(value) == 1 else value
@@ -302,23 +325,33 @@ def _period(value: Any, errors: Errors) -> dict[str, Any] | None:
 
 
 def _read_extras(
-    given: dict[str, Any], reserved: tuple[str, ...], changes: dict[str, Any], errors: Errors
+    given: dict[str, Any],
+    current: Mapping[str, Any],
+    reserved: tuple[str, ...],
+    changes: dict[str, Any],
+    errors: Errors,
 ) -> None:
+    """Extras replace those that are there, save the reserved ones: these stay as they are."""
     if "extras" not in given:
         return
     extras = given["extras"] or {}
     if not isinstance(extras, dict):
-        errors["extras"] = ["Unsupported data type"]
+        errors["extras"] = [_WRONG_TYPE]
     elif empty := [name for name, value in extras.items() if value is None]:
         errors["extras"] = dict.fromkeys(empty, "Value should not be null")
     else:
         changes["extras"] = {
-            name: value for name, value in extras.items() if not name.startswith(reserved)
+            name: value
+            for source, own in ((extras, False), (current.get("extras", {}), True))
+            for name, value in source.items()
+            if name.startswith(reserved) == own
         }
 
 
 def _checksum(value: Any, errors: Errors) -> dict[str, Any] | None:
-    if value is None:
+    if not isinstance(value, dict):
+        if value is not None:
+            errors["checksum"] = [_WRONG_TYPE]
         return None
     wrong: Errors = {}
     kind = value.get("type", "sha1")
@@ -332,7 +365,11 @@ def _checksum(value: Any, errors: Errors) -> dict[str, Any] | None:
 
 
 def _schema(value: Any, errors: Errors) -> dict[str, Any] | None:
-    read = {name: (value or {}).get(name) for name in ("name", "url", "version")}
+    if not isinstance(value, dict):
+        if value is not None:
+            errors["schema"] = [_WRONG_TYPE]
+        return None
+    read = {name: value.get(name) for name in ("name", "url", "version")}
     if read["version"] and not (read["name"] or read["url"]):
         errors["schema"] = {"version": ["Une version va avec un nom ou une URL."]}
     return read if any(read.values()) else None
@@ -340,7 +377,10 @@ def _schema(value: Any, errors: Errors) -> dict[str, Any] | None:
 
 def _wrong_url(url: str) -> str | None:
     """Why an address cannot be that of a remote resource, if it cannot."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f'URL invalide "{url}"'
     if parts.scheme not in ("", "http", "https", "ftp", "ftps"):
         return f'URL invalide "{url}" : schéma {parts.scheme}'
     host = parts.hostname or ""
@@ -349,9 +389,7 @@ def _wrong_url(url: str) -> str | None:
     except ValueError:
         known = _HOST.fullmatch(host) and host.rpartition(".")[2].lower() not in _NO_DOMAINS
         return None if known and not re.search(r"\s", url) else f'URL invalide "{url}"'
-    if address.is_private and not address.is_loopback:
-        return f'URL invalide "{url}" : adresse privée'
-    return None
+    return f'URL invalide "{url}" : adresse privée' if address.is_private else None
 
 
 def mask(wanted: str, value: Any) -> Any:
@@ -360,6 +398,8 @@ def mask(wanted: str, value: Any) -> Any:
     Names that the answer does not have are passed over. Raises :class:`Refusal` when the
     header cannot be read.
     """
+    if wanted.startswith("{") and wanted.endswith("}"):
+        wanted = wanted[1:-1]
     tokens = re.findall(r"[{},]|[^{},\s]+", wanted)
     fields, rest = _read_mask(tokens)
     if rest:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -25,6 +28,7 @@ from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.items import DecpItem, Origin, make_item, problems_of
 from dume_spider.spiders.base import Argument, BaseSpider, a_date, a_shard, a_text, one_of, today
 from dume_spider.store.ledger import Found, Window
+from dume_spider.store.reading import StoreReader
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -52,6 +56,10 @@ NO_SUCH_REFERENCE = "the service has no record under this reference"
 
 #: Requests in a row that get no answer, all retries used, before the run is given up.
 MOST_UNANSWERED = 10
+
+#: So many accepted rows of earlier harvests, and as many rejected ones, are looked at for labels
+#: by which a day can be enumerated.
+MOST_KNOWN = 10_000
 
 #: A window at least this long that holds nothing at all is worth a warning.
 LONG_SILENCE = timedelta(days=4)
@@ -129,7 +137,8 @@ class DumeSpider(BaseSpider):
 
     @classmethod
     def check_settings(cls, settings: BaseSettings) -> None:
-        read_names(settings)
+        if settings["DUME_FIELD_MAP"]:
+            read_names(settings)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
@@ -149,7 +158,9 @@ class DumeSpider(BaseSpider):
         spider.detail = values.pop("detail", "always")
         shard = values.pop("shard", (1, 1))
         spider.query = SearchQuery(**values)
-        spider.planner = Planner(spider.query, today=today(), shard=shard)
+        spider.planner = Planner(
+            spider.query, today=today(), known=spider.known_rows(), shard=shard
+        )
         spider.missing = MissingFields(spider.names)
         spider.seen = set()
         spider.asked_for = set()
@@ -195,6 +206,13 @@ class DumeSpider(BaseSpider):
         )
         for reference, type_de in waiting:
             yield self.ask(reference, type_de and ContractType(type_de))
+
+    def known_rows(self) -> Iterator[RowFacts]:
+        """What the store holds of earlier harvests; read when the planner asks for it."""
+        with closing(StoreReader(self.crawler.settings["DECP_STORE_URL"])) as reader:
+            for rows in (reader.latest_rows, reader.rejected_rows):
+                for row in islice(rows(self.name), MOST_KNOWN):
+                    yield facts_of(json.loads(row.raw), self.names, row.type)
 
     def next_searches(self) -> Iterator[Request]:
         """The searches that can be sent now."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, TimeoutError
 
 from dume_spider.exceptions import StoreError
@@ -120,7 +120,11 @@ class Database:
 
     def insert(self, table: Table) -> Any:
         """The engine's own ``INSERT``, which knows ``ON CONFLICT``."""
-        return (sqlite if self.is_sqlite else postgresql).insert(table)
+        if self.is_sqlite:
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql  # 15 ms that most runs do without
+
+        return postgresql.insert(table)
 
     def _write_once(self, work: Callable[[Connection], T], durable: bool) -> T:
         for attempt in range(1, _ATTEMPTS):

@@ -7,6 +7,7 @@ the set of versions received so far, so it is decided again with each further ve
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import orjson
 
 from dume_spider.decp.regime import BUYER_FIELD, ContractType, Regime
+from dume_spider.decp.rules import duplicate_key
 from dume_spider.decp.verdict import Problem, Repair
 from dume_spider.decp.version import Rank, fingerprint, merge, rank
 
@@ -48,8 +50,9 @@ class Candidate:
     SIRET of the buyer. ``record`` is the DECP record as JSON, UTF-8, as it is to stand in
     files; ``raw`` the row as served, JSON. ``published`` is the record's publication date
     (``YYYY-MM-DD``), empty when it has none. ``received`` is the record's fingerprint,
-    ``rank`` how new it is, ``fields`` the number of its fields. ``found`` says where it was
-    found, in the spider's words; ``repairs`` and ``warnings`` are JSON lists, or ``None``.
+    ``rank`` how new it is, ``fields`` the number of its fields; ``contract`` is the same for
+    records that are one contract by the State's key (:func:`contract_of`). ``found`` says where
+    it was found, in the spider's words; ``repairs`` and ``warnings`` are JSON lists, or ``None``.
     """
 
     source: str
@@ -63,6 +66,7 @@ class Candidate:
     received: bytes
     rank: Rank
     fields: int
+    contract: bytes | None = None
     found: str | None = None
     repairs: str | None = None
     warnings: str | None = None
@@ -99,6 +103,7 @@ class Candidate:
             received=bytes.fromhex(fingerprint(record)),
             rank=rank(record, type, regime),
             fields=len(record),
+            contract=contract_of(record, type, regime),
             found=found,
             repairs=as_json([repair.as_dict() for repair in repairs]) if repairs else None,
             warnings=as_json([warning.as_dict() for warning in warnings]) if warnings else None,
@@ -217,6 +222,13 @@ def settle(
 
 def _own(version: Candidate | Version) -> bytes:
     return version.own_record if isinstance(version, Version) else version.record
+
+
+def contract_of(record: dict[str, Any], type: ContractType, regime: Regime) -> bytes | None:
+    """What two references that are one contract by the State's key have in common, hashed;
+    ``None`` for a record without such a key (:func:`~dume_spider.decp.rules.duplicate_key`)."""
+    key = duplicate_key(record, type, regime)
+    return None if key is None else hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
 def plain(text: str) -> str:

@@ -23,17 +23,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import orjson
-from sqlalchemy import Connection, Table, delete, insert, select, text, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, text, update
 
 from dume_spider.exceptions import StoreError
 from dume_spider.store.database import Database
-from dume_spider.store.doors import Candidate, Outcome
+from dume_spider.store.doors import Candidate, Door, Outcome
 from dume_spider.store.store import Rejection, Store
 from dume_spider.store.tables import (
     file_sets,
     files,
     found,
     harvests,
+    records,
     rejected,
     rejections,
     runs,
@@ -92,6 +93,13 @@ class RejectedRow(NamedTuple):
     reference: str | None
     problems: bytes
     raw: bytes
+
+
+class Duplicate(NamedTuple):
+    """A record that is the same contract as another, under another reference."""
+
+    reference: str
+    same_as: str
 
 
 class WrittenFile(NamedTuple):
@@ -279,6 +287,29 @@ class Harvest:
             if len(page) < _PAGE:
                 return
             after = page[-1].id
+
+    def duplicates(self) -> list[Duplicate]:
+        """The new and updated records of the run that are, by the State's key, a contract which
+        an earlier reference of the store is too; in the order they were found."""
+        mine, other = records.alias("mine"), records.alias("other")
+        with self._store.database.reading() as connection:
+            lines = connection.execute(
+                select(mine.c.reference, func.min(other.c.reference))
+                .join(
+                    other,
+                    (other.c.contract == mine.c.contract)
+                    & (other.c.source == mine.c.source)
+                    & (other.c.id < mine.c.id),
+                )
+                .where(
+                    mine.c.door_run == self._store.number_of(self.run),
+                    mine.c.door.in_((Door.NEW, Door.UPDATED)),
+                    other.c.alias_of.is_(None),
+                )
+                .group_by(mine.c.id, mine.c.reference)
+                .order_by(mine.c.id)
+            )
+            return [Duplicate(*line) for line in lines]
 
     def files(self) -> list[WrittenFile]:
         """The files that the run has put in place, in their order."""

@@ -119,9 +119,17 @@ class StoreReader:
         keys = _CURRENT.where(records.c.source == source).order_by(records.c.id)
         if run:
             keys = keys.where(versions.c.run == self._number(run))
+        yield from self._accepted(source, keys)
+
+    def _accepted(self, source: str, keys: Select[Any]) -> Iterator[RawRow]:
         for row in self._pages(keys, _RAW, (versions.c.record_id, versions.c.number)):
             raw = zlib.decompress(row.raw)
             yield RawRow(source, ContractType(row.type), row.reference, raw, None)
+
+    def latest_rows(self, source: str) -> Iterator[RawRow]:
+        """The raw row of the current version of each reference, the one found last first."""
+        keys = _CURRENT.where(records.c.source == source).order_by(records.c.id.desc())
+        yield from self._accepted(source, keys)
 
     def rejected_rows(self, source: str, run: str = "") -> Iterator[RawRow]:
         """The rows whose rejection is open; of ``run``: that it was the last to meet."""

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -36,6 +37,7 @@ from dume_spider.store.doors import (
     Outcome,
     Settled,
     Version,
+    contract_of,
     is_eligible,
     same_data,
     settle,
@@ -311,6 +313,9 @@ class _Case:
             "additions": best.rank.additions,
             "latest": best.rank.latest,
             "fields": best.fields,
+            "contract": best.contract
+            if isinstance(best, Candidate)
+            else contract_of(orjson.loads(best.record), best.type, best.regime),
         }
         standing = None if row is None else (row.received, row.fingerprint)
         if best is self.base:
@@ -359,6 +364,7 @@ _STATE = (
     "additions",
     "latest",
     "fields",
+    "contract",
     "version",
 )
 

@@ -97,6 +97,7 @@ records = Table(
     Column("base_version", Integer, comment="the current one before that run"),
     Column("base_last", Integer, nullable=False, comment="last_version before that run"),
     Column("base_done", Boolean, nullable=False, comment="that one was in a file"),
+    Column("contract", LargeBinary, comment="the same for one contract by the State's key"),
     Index("records_reference", "source", "reference", unique=True),
 )
 #: No two references of a source hold the same record: the later one is an alias.
@@ -115,6 +116,12 @@ Index(
     records.c.reference,
     sqlite_where=records.c.alias_of.is_not(None),
     postgresql_where=records.c.alias_of.is_not(None),
+)
+Index(
+    "records_contract",
+    records.c.contract,
+    sqlite_where=records.c.contract.is_not(None),
+    postgresql_where=records.c.contract.is_not(None),
 )
 #: The current versions that no file holds yet, each with the run that has to write it; in
 #: the order of files, so that writing one touches few pages. A record that is neither here
@@ -334,8 +341,20 @@ def _add_ledger(connection: Connection) -> None:
     _run_ddl(connection, _LEDGER_DDL)
 
 
+def _add_contracts(connection: Connection) -> None:
+    """Version 3: which references are one contract. Those stored before are told when they
+    change."""
+    _run_ddl(
+        connection,
+        (
+            "ALTER TABLE records ADD COLUMN contract {bytes}",
+            "CREATE INDEX records_contract ON records (contract) WHERE contract IS NOT NULL",
+        ),
+    )
+
+
 def _add_publications(connection: Connection) -> None:
-    """Version 3: what was published on a portal, and what is to be."""
+    """Version 4: what was published on a portal, and what is to be."""
     _run_ddl(connection, _PUBLICATIONS_DDL)
 
 
@@ -389,7 +408,11 @@ _PUBLICATIONS_DDL = (
 #: How each version is made from the one before. A new store is made at the last version at
 #: once, so a step may rely on the tables of its own time only: it writes out its DDL.
 #: To change the tables: change their definition above and append one step.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_add_ledger, _add_publications)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _add_ledger,
+    _add_contracts,
+    _add_publications,
+)
 
 
 def current_version() -> int:

@@ -99,6 +99,31 @@ def test_generated_records_over_http(start):
     assert sandbox.references() == asked
 
 
+def test_two_replicas(start, monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    sandbox = start("--records", "1", "--datagouv-port", "0")
+    ready = sandbox.ready
+    assert len(rows(sandbox)) == 1
+    assert ready["datagouv"].endswith("/api/1")
+    base = ready["datagouv"].removesuffix("/api/1")
+    assert base != ready["stats"].removesuffix("/_sandbox/stats")
+    key, identifier = ready["datagouv_keys"]["owner"], ready["datagouv_organization"]
+    request = urllib.request.Request(f"{ready['datagouv']}/me/", headers={"X-API-KEY": key})
+    with OPENER.open(request, timeout=10) as answer:
+        assert [each["id"] for each in json.load(answer)["organizations"]] == [identifier]
+    for name, expected in (
+        ("stats", {"requests": {"GET 200": 1}, "faults": {}, "aborted": 0}),
+        ("references", {"GET /api/1/me/": 1}),
+    ):
+        assert ready[f"datagouv_{name}"] == f"{base}/_sandbox/{name}"
+        with OPENER.open(ready[f"datagouv_{name}"], timeout=10) as answer:
+            assert json.load(answer) == expected
+    # What is uploaded lies in a folder that goes with the sandbox.
+    assert len(list(tmp_path.iterdir())) == 1
+    assert sandbox.stop() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_it_listens_on_the_loopback_only(start):
     sandbox = start("--records", "1")
     port = int(sandbox.url.split(":")[2].split("/")[0])

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stdnum import luhn
+
 MARCH = {"date_start": "2026-03-01", "date_end": "2026-03-31"}
 BUYER = "21750001600019"
 
@@ -44,6 +46,13 @@ def marche(reference: str, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def siret(number: int) -> str:
+    """A SIRET whose check sums, that of the SIREN in it too, are right."""
+    siren = f"{number:08d}"
+    siren += luhn.calc_check_digit(siren)
+    return f"{siren}0001{luhn.calc_check_digit(siren + '0001')}"
+
+
 def modification(number: int, day: str, montant: int) -> dict[str, Any]:
     return {
         "modification": {
@@ -54,6 +63,13 @@ def modification(number: int, day: str, montant: int) -> dict[str, Any]:
         }
     }
 
+
+PROCEDURES = (
+    "Procédure adaptée",
+    "Appel d'offres ouvert",
+    "Appel d'offres restreint",
+    "Dialogue compétitif",
+)
 
 FIRST = modification(1, "2026-03-10", 130000)
 SECOND = modification(2, "2026-03-20", 140000)
@@ -150,3 +166,80 @@ def test_three_harvests(
     fourth = harvest(grows)
     assert counts(fourth) == {"rows": 1, "references": 1, "superseded": 1}
     assert fourth.summary["files"] == []
+
+
+def test_a_contract_under_another_reference_is_named(
+    start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
+) -> None:
+    """By the State's key: the same number, buyer, titulaire, whole euros and notification."""
+
+    def harvest(*records: dict[str, Any]) -> Any:
+        data = tmp_path / "data.json"
+        data.write_text(json.dumps({"marches": {"marche": records}}), encoding="utf-8")
+        sandbox = start_sandbox("--data", data)
+        done = crawl(sandbox.url, MARCH)
+        sandbox.stop()
+        assert done.status == 0, done.output
+        return done
+
+    one = marche("AIFEDUME-aaaaaaaa", id="2026-1")
+    other = marche("AIFEDUME-bbbbbbbb", id="2026-2")
+    assert harvest(one, other).summary["duplicates"] == []
+    again = one | {"objet": "Corrigé", "montant": 120000.4}
+    third = harvest(
+        one,
+        other | {"dureeMois": 13},
+        again | {"referenceUnique": "AIFEDUME-cccccccc"},
+        again | {"referenceUnique": "AIFEDUME-dddddddd", "montant": 119999},
+    )
+    assert third.counts["written"] == 3
+    assert third.summary["duplicates"] == [
+        {"reference": "AIFEDUME-cccccccc", "same_as": "AIFEDUME-aaaaaaaa"}
+    ]
+    assert third.summary["warnings"]["duplicate"] == 1
+    assert (
+        "Contracts under a further reference: 1, such as AIFEDUME-cccccccc, the same as "
+        "AIFEDUME-aaaaaaaa; the State keeps the one published last"
+    ) in third.output
+
+
+def test_labels_of_earlier_harvests_uncover_a_hidden_row(
+    start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A procedure that no list has is asked once a harvest has met it, even in a rejected row."""
+    label = "Procédure inconnue"
+
+    def harvest(day: str, *records: dict[str, Any]) -> Any:
+        data = tmp_path / "data.json"
+        data.write_text(json.dumps({"marches": {"marche": records}}), encoding="utf-8")
+        sandbox = start_sandbox("--data", data)
+        done = crawl(sandbox.url, {"date": day, "detail": "never"})
+        sandbox.stop()
+        assert done.summary["balanced"], done.output
+        return done
+
+    def crowd(day: str, last: str) -> list[dict[str, Any]]:
+        """More rows of a day than an answer holds, and one that no label of theirs leads to."""
+        ordinary = [
+            marche(
+                f"AIFEDUME-{n:08d}",
+                datePublicationDonnees=day,
+                procedure=PROCEDURES[n % len(PROCEDURES)],
+                codeCPV=f"{45000000 + 10000 * n}",
+                acheteur={"id": siret(n)},
+                titulaires=[{"titulaire": {"typeIdentifiant": "SIRET", "id": siret(n)}}],
+            )
+            for n in range(120)
+        ]
+        hidden = {"procedure": label, "nature": "Nature inconnue", "codeCPV": "98000000"}
+        hidden["acheteur"] = {"id": "35600000000048"}
+        hidden["titulaires"] = [{"titulaire": {"typeIdentifiant": "SIRET", "id": BUYER}}]
+        return [*ordinary, marche(last, datePublicationDonnees=day, **hidden)]
+
+    unknown = harvest("2026-03-05", *crowd("2026-03-05", "AIFEDUME-unseen"))
+    assert (unknown.counts["rows"], unknown.rejected) == (120, [])
+
+    told = marche("AIFEDUME-told", procedure=label, datePublicationDonnees="2026-03-03")
+    assert harvest("2026-03-03", told).counts["rejected"] == 1
+    known = harvest("2026-03-05", *crowd("2026-03-05", "AIFEDUME-unseen"))
+    assert [line["reference"] for line in known.rejected] == ["AIFEDUME-unseen"]

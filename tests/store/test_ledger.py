@@ -223,6 +223,8 @@ def test_a_store_of_version_1_is_brought_up(store_url: str) -> None:
         ledger = ("windows", "found", "settled_rows", "tallies", "harvests", "rejected")
         for table in (*ledger, "publications", "destinations"):
             connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("DROP INDEX records_contract"))
+        connection.execute(text("ALTER TABLE records DROP COLUMN contract"))
         connection.execute(text("UPDATE store SET version = 1"))
     store.close()
     store = Store(store_url)

@@ -102,6 +102,13 @@ def reject(store: Store, run: str, reference: str | None, raw: bytes) -> None:
     store.reject(run, [Rejection("dume", reference, CC, None, problems, raw)])
 
 
+def test_latest_rows(filled: Store, reader: StoreReader) -> None:
+    latest = [row.reference for row in reader.latest_rows("dume")]
+    assert sorted(latest) == ["r1", "r2", "r3", "r4", "r5", "r6", "r7"]
+    assert latest == [row.reference for row in reader.accepted_rows("dume")][::-1]
+    assert [row.reference for row in reader.latest_rows("boamp")] == ["r8"]
+
+
 def test_rejected_rows(filled: Store, reader: StoreReader, candidate: Callable[..., Any]) -> None:
     for number in range(5):
         reject(filled, "run", f"x{number}", b"%d" % number)
