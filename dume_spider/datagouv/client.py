@@ -21,6 +21,7 @@ import orjson
 
 from dume_spider.datagouv.errors import UnexpectedError, error_class, read_refusal
 from dume_spider.exceptions import ArgumentError
+from dume_spider.waiting import LONGEST_RETRY_AFTER, read_retry_after
 
 #: Bytes sent at once: a file that is larger goes in parts of this size.
 PART = 8 * 1024 * 1024
@@ -323,11 +324,13 @@ class PortalClient:
             what = hide(what)
             fields = {hide(name): hide(text) for name, text in refusal.fields.items()}
             refusal = refusal._replace(message=hide(refusal.message), fields=fields)
+        asked = read_retry_after(answer.headers.get("retry-after", ""))
         return error_class(answer.status)(
             what,
             status=answer.status,
             refusal=refusal,
             sentry=answer.headers.get("x-sentry-id", "")[:64],
+            wait=min(asked or 0.0, LONGEST_RETRY_AFTER),
         )
 
 

@@ -129,10 +129,10 @@ async def _post_once(
         posted = True
         try:
             return await post(), posted
-        except _UNSURE:
+        except _UNSURE as error:
             if wait is None:
                 raise
-            await asyncio.sleep(wait)
+            await asyncio.sleep(max(wait, error.wait))
             await look()
     raise AssertionError  # the last try returns or raises
 
