@@ -232,3 +232,19 @@ def test_files_of_several_buyers_do_not_go_into_one_data_set(
     assert done.status == 1
     assert f"is of SIRET 21690123100011, not of {SIRET} as announced" in done.output
     assert len(resources(portal, dataset)) == 1
+
+
+@pytest.mark.slow
+def test_as_scrapyd_runs_it(portal: Portal, harvest: Harvest) -> None:
+    """With a log file, items of its own and a folder of requests: all stay those of the harvest."""
+    dataset = new_dataset(portal)
+    log = harvest.folder / "job.log"
+    settings = {"LOG_FILE": str(log), "JOBDIR": str(harvest.folder / "job")}
+    done = harvest(portal, dataset, row("A"), settings=settings)
+    assert done.status == 0, done.output
+    assert done.output == ""
+    text = log.read_text(encoding="utf-8")
+    assert re.search("Run dume-.* is complete", text)
+    assert re.search("Run publish-.* is complete", text)
+    assert len(done.items) == 1
+    assert len(resources(portal, dataset)) == 1
