@@ -140,20 +140,21 @@ async def _post_once(
 async def update_dataset(
     client: PortalClient,
     shown: Mapping[str, Any],
-    wanted: Mapping[str, Any],
+    wanted: DecpDataset,
     *,
     private: bool | None = None,
 ) -> Published:
-    """Send the metadata ``wanted`` of a data set again; what they do not name stays.
+    """Send the metadata of a data set again; what is not the guide's stays.
 
-    ``shown`` is the data set as it is; ``private``: ``None`` leaves that as it is.
+    ``shown`` is the data set as it is, ``wanted`` as it is to be; ``private``: ``None``
+    leaves that as it is.
     """
-    if "license" in wanted:
-        await _check_license(client, wanted["license"])
-    fields = kept(shown) | dict(wanted)
+    await _check_license(client, wanted.license)
+    fields = {**kept(shown), **wanted.metadata()}
     fields["tags"] = with_tags(shown["tags"] or ())
-    # A PUT of extras takes the place of all.
-    fields["extras"] = {**(shown["extras"] or {}), **wanted.get("extras", {})}
+    # A PUT of extras takes the place of all; a platform's data set has no siret among them.
+    others = {name: value for name, value in (shown["extras"] or {}).items() if name != "siret"}
+    fields["extras"] = others | wanted.extras
     if private is not None:
         fields["private"] = private
     await client.update_dataset(shown["id"], fields)

@@ -190,6 +190,23 @@ def test_update(portal: Portal, publish: Publishing) -> None:
     assert api(portal, "GET", f"datasets/{dataset}/", role=None)["private"] is False
 
 
+def test_update_can_make_a_platform_of_a_buyer(portal: Portal, publish: Publishing) -> None:
+    """Its SIRET is then not among the extras, as the guide says; others stay."""
+    dataset = new_dataset(portal, extras={"siret": new_siret(), "notre": "à nous"})
+    arguments = {"dataset": dataset, "action": "update", "name": f"Plateforme {uuid4()}"}
+    siret = new_siret()
+    done = publish(portal, arguments | {"structure": "plateforme", "siret": siret})
+    assert (done.status, done.errors) == (0, [])
+    shown = api(portal, "GET", f"datasets/{dataset}/")
+    assert shown["extras"] == {"notre": "à nous"}
+    assert f"SIRET {siret}" in shown["description"]
+    done = publish(portal, arguments | {"structure": "acheteur", "siret": siret})
+    assert api(portal, "GET", f"datasets/{dataset}/")["extras"] == {
+        "notre": "à nous",
+        "siret": siret,
+    }
+
+
 def test_update_asks_for_what_the_data_set_does_not_tell(
     portal: Portal, publish: Publishing
 ) -> None:
@@ -370,8 +387,8 @@ def test_whose_files_they_are(portal: Portal, publish: Publishing, announced: st
     (line,) = done.errors
     if announced == "nobody":
         assert line == (
-            f"files of several SIRETs ({', '.join(sorted([SIRET, OTHER_SIRET]))}): say with "
-            "siret=… of which one the data set is"
+            f"files of several SIRETs ({', '.join(sorted([SIRET, OTHER_SIRET]))}): a data set has "
+            "those of one; say with siret=… of which"
         )
         assert resources(portal, dataset) == {}
     else:
