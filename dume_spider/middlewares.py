@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Self
 
 from scrapy.downloadermiddlewares.retry import RetryMiddleware
@@ -14,6 +12,7 @@ from scrapy.utils.response import response_status_message
 from dume_spider.boamp.answer import read_quota
 from dume_spider.dume.answer import decode
 from dume_spider.exceptions import AnswerError
+from dume_spider.waiting import LONGEST_RETRY_AFTER, read_retry_after
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 #: Seconds before the first retry; twice as long before each further one, up to the longest.
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-
-#: The longest wait, in seconds, that the service can ask for by ``Retry-After``.
-LONGEST_RETRY_AFTER = 300.0
 
 #: Seconds between two looks at whether the run is being stopped.
 STEP = 0.5
@@ -103,13 +99,4 @@ def wait_before(retry: int, asked_wait: float | None) -> float:
 
 def retry_after(response: Response) -> float | None:
     """The seconds that a response asks to wait: ``Retry-After`` as seconds or as a date."""
-    text = (response.headers.get("Retry-After") or b"").decode("latin-1").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+    return read_retry_after((response.headers.get("Retry-After") or b"").decode("latin-1"))

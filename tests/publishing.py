@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import os
+import random
 import re
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from uuid import uuid4
 
 from crawling import ROOT
 from portals import Portal
+from stdnum import luhn
 
 from dume_spider.decp.folder import OutputFolder
 from dume_spider.decp.regime import ContractType, Regime
@@ -150,6 +152,13 @@ def make_file(
             files.add(ContractType.MARCHE, json.dumps(record).encode())
         (made,) = files.commit()
     return (out.path / made.name).replace(folder / made.name)
+
+
+def new_siret() -> str:
+    """A SIRET that no other test has: an organization has one data set per buyer."""
+    siren = f"{random.randrange(10**8):08}"
+    siren += luhn.calc_check_digit(siren)
+    return f"{siren}0001{luhn.calc_check_digit(siren + '0001')}"
 
 
 def api(

@@ -21,6 +21,7 @@ import orjson
 
 from dume_spider.datagouv.errors import UnexpectedError, error_class, read_refusal
 from dume_spider.exceptions import ArgumentError
+from dume_spider.waiting import LONGEST_RETRY_AFTER, read_retry_after
 
 #: Bytes sent at once: a file that is larger goes in parts of this size.
 PART = 8 * 1024 * 1024
@@ -36,7 +37,7 @@ _DATASET = (
     "id,slug,title,description,tags,license,frequency,extras,private,archived,deleted,"
     f"temporal_coverage,permissions,organization{{id,name}},resources{{{_RESOURCE}}}"
 )
-_LISTED = "data{id,title,deleted,extras},next_page"
+_LISTED = "data{id,title,tags,extras,deleted},next_page"
 
 _NONE: Mapping[str, str] = {}
 
@@ -151,8 +152,8 @@ class PortalClient:
         return [each["id"] for each in await self._get("datasets/licenses/")]
 
     async def datasets(self, organization: str) -> list[dict[str, Any]]:
-        """The data sets of an organization, by its id: ``id``, ``title``, ``deleted``,
-        ``extras``. With a key of a member also the private and the deleted ones."""
+        """The data sets of an organization, by its id: ``id``, ``title``, ``tags``,
+        ``extras``, ``deleted``. With a key of a member also the private and the deleted ones."""
         query = f"?organization={quote(organization, safe='')}&page_size={PAGE}"
         found: list[dict[str, Any]] = []
         while query:
@@ -323,11 +324,13 @@ class PortalClient:
             what = hide(what)
             fields = {hide(name): hide(text) for name, text in refusal.fields.items()}
             refusal = refusal._replace(message=hide(refusal.message), fields=fields)
+        asked = read_retry_after(answer.headers.get("retry-after", ""))
         return error_class(answer.status)(
             what,
             status=answer.status,
             refusal=refusal,
             sentry=answer.headers.get("x-sentry-id", "")[:64],
+            wait=min(asked or 0.0, LONGEST_RETRY_AFTER),
         )
 
 

@@ -35,7 +35,8 @@ class PortalError(DumeSpiderError):
     """The portal did not do what it was asked.
 
     ``status`` is the HTTP status (0: there was no answer), ``refusal`` what the body said,
-    ``sentry`` the portal's own reference of the incident (``X-Sentry-ID``), if it gave one.
+    ``sentry`` the portal's own reference of the incident (``X-Sentry-ID``), if it gave one;
+    ``wait`` the seconds that it asks to wait before a further try.
 
     Of each kind: ``advice`` is what a person can do; ``is_passing`` says that the same
     command may succeed later; ``is_of_file`` that other files may pass all the same.
@@ -46,7 +47,13 @@ class PortalError(DumeSpiderError):
     is_of_file: ClassVar[bool] = False
 
     def __init__(
-        self, what: str, *, status: int = 0, refusal: Refusal = _NOTHING, sentry: str = ""
+        self,
+        what: str,
+        *,
+        status: int = 0,
+        refusal: Refusal = _NOTHING,
+        sentry: str = "",
+        wait: float = 0.0,
     ):
         fields = [f"{name}: {text}" if name else text for name, text in refusal.fields.items()]
         said = "; ".join(filter(None, [refusal.message, *fields]))
@@ -61,6 +68,7 @@ class PortalError(DumeSpiderError):
         self.status = status
         self.refusal = refusal
         self.sentry = sentry
+        self.wait = wait
 
 
 class InvalidError(PortalError):

@@ -67,16 +67,14 @@ def to_send(path: Path, name: DecpFilename) -> FileToSend:
 async def find_datasets(
     client: PortalClient, organization: str, wanted: DecpDataset
 ) -> list[dict[str, Any]]:
-    """The data sets of an organization that are the one wanted: by title and extras.
+    """The data sets of an organization that are the one wanted.
 
     Deleted ones, which a member's key sees too, are not among them.
     """
     return [
         found
         for found in await client.datasets(organization)
-        if not found["deleted"]
-        and found["title"] == wanted.title
-        and wanted.extras.items() <= (found["extras"] or {}).items()
+        if not found["deleted"] and wanted.is_meant_by(found)
     ]
 
 
@@ -131,10 +129,10 @@ async def _post_once(
         posted = True
         try:
             return await post(), posted
-        except _UNSURE:
+        except _UNSURE as error:
             if wait is None:
                 raise
-            await asyncio.sleep(wait)
+            await asyncio.sleep(max(wait, error.wait))
             await look()
     raise AssertionError  # the last try returns or raises
 
@@ -142,20 +140,21 @@ async def _post_once(
 async def update_dataset(
     client: PortalClient,
     shown: Mapping[str, Any],
-    wanted: Mapping[str, Any],
+    wanted: DecpDataset,
     *,
     private: bool | None = None,
 ) -> Published:
-    """Send the metadata ``wanted`` of a data set again; what they do not name stays.
+    """Send the metadata of a data set again; what is not the guide's stays.
 
-    ``shown`` is the data set as it is; ``private``: ``None`` leaves that as it is.
+    ``shown`` is the data set as it is, ``wanted`` as it is to be; ``private``: ``None``
+    leaves that as it is.
     """
-    if "license" in wanted:
-        await _check_license(client, wanted["license"])
-    fields = kept(shown) | dict(wanted)
+    await _check_license(client, wanted.license)
+    fields = {**kept(shown), **wanted.metadata()}
     fields["tags"] = with_tags(shown["tags"] or ())
-    # A PUT of extras takes the place of all.
-    fields["extras"] = {**(shown["extras"] or {}), **wanted.get("extras", {})}
+    # A PUT of extras takes the place of all; a platform's data set has no siret among them.
+    others = {name: value for name, value in (shown["extras"] or {}).items() if name != "siret"}
+    fields["extras"] = others | wanted.extras
     if private is not None:
         fields["private"] = private
     await client.update_dataset(shown["id"], fields)

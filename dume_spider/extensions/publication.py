@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,8 @@ class PublishAfter:
         #: The names of the DECP files that the data set has, as far as it could be asked.
         self.taken: list[str] = []
         self._publications: Publications | None = None
+        self._publishing: Crawler | None = None
+        self._published = asyncio.Event()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -88,6 +91,7 @@ class PublishAfter:
         """Look whether files can be published, and note that those of this run are to be."""
         # Connected only now, after run_summary, which closes the books first.
         self.crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
+        self.crawler.signals.connect(self.engine_stopped, signal=signals.engine_stopped)
         if not self._books.is_open:
             return
         run = self.crawler.spider.run
@@ -129,15 +133,25 @@ class PublishAfter:
             finally:
                 self._books.store.close()
             if owed:
-                run.publication = await self._publish()
+                await self._publish(run)
         except DumeSpiderError as error:
             logger.error("%s", error)
             run.fail(str(error))
 
-    async def _publish(self) -> Run:
+    async def _publish(self, run: Run) -> None:
         settings = Settings()
         settings.update(self.crawler.settings)
         settings.setdict(_OF_ITS_OWN, priority="cmdline")
-        crawler = Crawler(OwedSpider, settings)
-        await crawler.crawl_async(dataset=self.dataset)
-        return crawler.spider.run
+        self._publishing = Crawler(OwedSpider, settings)
+        try:
+            await self._publishing.crawl_async(dataset=self.dataset)
+            run.publication = self._publishing.spider.run
+        finally:
+            self._published.set()
+
+    async def engine_stopped(self) -> None:
+        """A signal stops the process, which knows its first crawler only: stop the other one
+        too, and wait for its books."""
+        if self._publishing is not None:
+            await self._publishing.stop_async()
+            await self._published.wait()

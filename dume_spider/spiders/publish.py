@@ -357,15 +357,16 @@ class PublishSpider(BaseSpider):
         """Send the metadata of the data set and of its files again."""
         values = dict(self.values)
         values.setdefault("name", name_of(shown["title"]))
-        values.setdefault("siret", announced(None, publisher, ()))
+        if "siret" not in values:
+            values["siret"] = announced(None, publisher, ())
         values.setdefault("structure", "acheteur" if publisher.siret else "plateforme")
         for each in ("name", "siret"):
             if not values[each]:
                 raise ArgumentError(
                     f"publish: action=update: the data set does not tell its {each}; give {each}=…"
                 )
-        fields = self.wanted(values).metadata()
-        self.done(await update_dataset(self.client, shown, fields, private=values.get("private")))
+        wanted = self.wanted(values)
+        self.done(await update_dataset(self.client, shown, wanted, private=values.get("private")))
         for resource in list(publisher.resources):
             try:
                 format = format_of(resource["title"])
@@ -514,8 +515,8 @@ def announced(given: str | None, publisher: Publisher, files: Sequence[Path]) ->
         known = set(re.findall("(?i)decp-([0-9]{14})-", " ".join(path.name for path in files)))
     if len(known) > 1:
         raise ArgumentError(
-            f"files of several SIRETs ({', '.join(sorted(known))}): say with siret=… of which "
-            "one the data set is"
+            f"files of several SIRETs ({', '.join(sorted(known))}): a data set has those of one; "
+            "say with siret=… of which"
         )
     return known.pop() if known else ""
 

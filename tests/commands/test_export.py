@@ -16,6 +16,8 @@ from crawling import ROOT
 from dume_spider.decp.reading import read_records
 from dume_spider.decp.verification import verify_file
 from dume_spider.spiders.base import today
+from dume_spider.store.doors import Door
+from dume_spider.store.publications import Publication, Publications
 from dume_spider.store.store import Candidate, Store
 
 GOLDEN = ROOT / "tests" / "decp" / "golden"
@@ -184,3 +186,14 @@ def test_a_missing_store_is_not_made(export: Callable, tmp_path: Path) -> None:
 
 def test_help_has_an_example(export: Callable) -> None:
     assert "Example: scrapy export --since" in " ".join(export("--help").stdout.split())
+
+
+def test_published_numbers_are_not_given_again(url: str, export: Callable, tmp_path: Path) -> None:
+    """Published, a file of the same name would take the place of the first."""
+    store = Store(url)
+    store.begin_run("publish", "publish", {}, datetime(2026, 3, 1, tzinfo=UTC))
+    published = Publication(f"DECP-{BUYER}-{today()}-04.json", "0" * 40, 1, "d", "r", "u")
+    Publications(store, "https://www.data.gouv.fr/api/1").note("publish", published, Door.NEW)
+    store.close()
+    assert export("--buyer", BUYER, "--regime", "2022").returncode == 0
+    assert names(tmp_path) == [f"DECP-{BUYER}-{today()}-05.json"]

@@ -64,6 +64,28 @@ def test_the_structures_are_described_differently() -> None:
     assert "publiées par la plateforme achats {publics}" in PLATFORM.description
 
 
+SAME = {"title": BUYER.title, "extras": {"siret": SIRET}, "tags": ["donnees-essentielles"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "buyer", "platform"),
+    [
+        ({}, True, False),
+        ({"title": "Renommé"}, True, False),
+        ({"tags": ["voirie"]}, False, False),
+        ({"tags": None}, False, False),
+        ({"extras": {"siret": "21690123100011"}}, False, False),
+        ({"extras": {}}, True, False),
+        ({"extras": None, "title": PLATFORM.title}, False, True),
+        ({"extras": {"siret": SIRET}, "title": PLATFORM.title}, True, False),
+        ({"extras": None, "title": "Autre"}, False, False),
+    ],
+)
+def test_which_one_is_meant(changes: dict[str, Any], buyer: bool, platform: bool) -> None:
+    assert BUYER.is_meant_by(SAME | changes) is buyer
+    assert PLATFORM.is_meant_by(SAME | changes) is platform
+
+
 def test_name_of() -> None:
     assert name_of(BUYER.title) == BUYER.name
     assert name_of("Marchés de la ville") == ""

@@ -526,3 +526,16 @@ def test_settle_leaves_another_runs_file(folder):
     assert folder.settle([other]) is False
     assert folder.settle([shorter]) is False
     assert names(folder) == [file.name]
+
+
+@pytest.mark.parametrize(("after", "expected"), [(0, 3), (2, 3), (3, 4), (120, 121)])
+def test_numbers_that_are_taken_elsewhere(folder: OutputFolder, after: int, expected: int) -> None:
+    """A set comes after the last number in the folder and after the last one published."""
+    for _ in range(2):
+        with folder.new_files(SIRET, DAY, ["json"], Regime.R2022) as out:
+            out.add(MP, RECORD)
+            out.commit()
+    with folder.new_files(SIRET, DAY, ["json"], Regime.R2022, after) as out:
+        out.add(MP, RECORD)
+        (file,) = out.commit()
+    assert file.name == f"DECP-{SIRET}-{DAY}-{expected:02}.json"

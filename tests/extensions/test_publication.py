@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from crawling import Crawl
+from crawling import ROOT, Crawl, crawl_command, finished
 from portals import Fault, Portal, faulty
 from publishing import SIRET, api, make_file, new_dataset, resources
 
@@ -231,4 +234,57 @@ def test_files_of_several_buyers_do_not_go_into_one_data_set(
     done = harvest(portal, dataset, row("A"), other)
     assert done.status == 1
     assert f"is of SIRET 21690123100011, not of {SIRET} as announced" in done.output
+    assert len(resources(portal, dataset)) == 1
+
+
+@pytest.mark.slow
+def test_as_scrapyd_runs_it(portal: Portal, harvest: Harvest) -> None:
+    """With a log file, items of its own and a folder of requests: all stay those of the harvest."""
+    dataset = new_dataset(portal)
+    log = harvest.folder / "job.log"
+    settings = {"LOG_FILE": str(log), "JOBDIR": str(harvest.folder / "job")}
+    done = harvest(portal, dataset, row("A"), settings=settings)
+    assert done.status == 0, done.output
+    assert done.output == ""
+    text = log.read_text(encoding="utf-8")
+    assert re.search("Run dume-.* is complete", text)
+    assert re.search("Run publish-.* is complete", text)
+    assert len(done.items) == 1
+    assert len(resources(portal, dataset)) == 1
+
+
+@pytest.mark.slow
+def test_stopped_while_it_publishes(
+    portal: Portal, harvest: Harvest, start_sandbox: Callable[..., Any]
+) -> None:
+    """SIGTERM, as Scrapyd cancels a job: said, and made good by the next harvest."""
+    dataset = new_dataset(portal)
+    records = harvest.folder / "records.json"
+    records.write_text(json.dumps({"marches": {"marche": [row("A")]}}), encoding="utf-8")
+    service = start_sandbox("--data", records)
+    with faulty(portal, Fault("500", "POST", "upload")) as proxied:
+        settings = {"PUBLISH_DATASET": dataset, "DATAGOUV_API_URL": proxied.url}
+        with subprocess.Popen(
+            crawl_command(harvest.folder, service.url, DAYS, settings),
+            cwd=ROOT,
+            env=os.environ | {"DATAGOUV_API_KEY": portal.keys["owner"], "PYTHONWARNINGS": "error"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            deadline = time.monotonic() + 60
+            while not any(line.startswith("POST") for line in proxied.asked):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.terminate()
+            output, _ = process.communicate(timeout=60)
+        done = finished(process.returncode, output, harvest.folder)
+        assert done.status == 3, output
+        assert done.summary["status"] == "complete"
+        (stopped,) = publications(done)
+        assert (stopped["status"], stopped["finish_reason"]) == ("incomplete", "shutdown")
+        assert resources(portal, dataset) == {}
+        harvest.port = urlsplit(service.url).port
+        service.stop()
+        assert harvest(proxied, dataset, row("A")).status == 0
     assert len(resources(portal, dataset)) == 1

@@ -18,6 +18,7 @@ from publishing import (
     api,
     make_file,
     new_dataset,
+    new_siret,
     resources,
 )
 
@@ -27,7 +28,7 @@ DAY = TODAY.isoformat()
 ONE, TWO, THREE = (f"DECP-{SIRET}-{DAY}-{number:02}.json" for number in (1, 2, 3))
 
 
-def create(portal: Portal, structure: str = "acheteur", **more: Any) -> dict[str, Any]:
+def create(portal: Portal, structure: str = "plateforme", **more: Any) -> dict[str, Any]:
     """The arguments that make a data set which no other test has."""
     return {
         "create": "true",
@@ -52,34 +53,33 @@ def stored(publish: Publishing) -> list[tuple[str, str, str]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("structure", "extras"), [("acheteur", {"siret": SIRET}), ("plateforme", {})]
-)
+@pytest.mark.parametrize(("structure", "extras"), [("acheteur", ["siret"]), ("plateforme", [])])
 def test_conventions(
-    portal: Portal, publish: Publishing, structure: str, extras: dict[str, str]
+    portal: Portal, publish: Publishing, structure: str, extras: list[str]
 ) -> None:
     """Everything the guide asks for, read back from the server."""
-    publish.files(1)
-    make_file(publish.folder / "decp", 2, format="xml")
-    arguments = create(portal, structure, files=globbed(publish), private="true")
+    siret = new_siret()
+    publish.files(1, siret=siret)
+    make_file(publish.folder / "decp", 2, siret=siret, format="xml")
+    arguments = create(portal, structure, siret=siret, files=globbed(publish), private="true")
     settings = {"DATAGOUV_LICENSE": "lov2", "DATAGOUV_FREQUENCY": "weekly"}
     done = publish(portal, arguments, settings=settings)
     assert (done.status, done.errors) == (0, [])
     dataset = done.summary["published"][0]["dataset"]
     shown = api(portal, "GET", f"datasets/{dataset}/")
-    wanted = DecpDataset(structure, SIRET, arguments["name"], "lov2", "weekly")
+    wanted = DecpDataset(structure, siret, arguments["name"], "lov2", "weekly")
     assert shown["title"] == f"Données essentielles des marchés publics - {arguments['name']}"
     assert shown["description"].strip() == wanted.description.strip()
-    assert SIRET in shown["description"]
+    assert siret in shown["description"]
     assert "https://github.com/139bercy/format-commande-publique" in shown["description"]
     assert set(shown["tags"]) == {"donnees-essentielles", "commande-publique"}
-    assert shown["extras"] == extras
+    assert shown["extras"] == dict.fromkeys(extras, siret)
     assert shown["license"] == "lov2"
     assert shown["frequency"] == "weekly"
     assert shown["organization"]["id"] == portal.organization
     assert shown["private"] is True
     by_title = resources(portal, dataset)
-    assert set(by_title) == {ONE, TWO.replace("json", "xml")}
+    assert set(by_title) == {f"DECP-{siret}-{DAY}-01.json", f"DECP-{siret}-{DAY}-02.xml"}
     for title, resource in by_title.items():
         path = publish.folder / "decp" / title
         assert resource["type"] == "main"
@@ -190,6 +190,23 @@ def test_update(portal: Portal, publish: Publishing) -> None:
     assert api(portal, "GET", f"datasets/{dataset}/", role=None)["private"] is False
 
 
+def test_update_can_make_a_platform_of_a_buyer(portal: Portal, publish: Publishing) -> None:
+    """Its SIRET is then not among the extras, as the guide says; others stay."""
+    dataset = new_dataset(portal, extras={"siret": new_siret(), "notre": "à nous"})
+    arguments = {"dataset": dataset, "action": "update", "name": f"Plateforme {uuid4()}"}
+    siret = new_siret()
+    done = publish(portal, arguments | {"structure": "plateforme", "siret": siret})
+    assert (done.status, done.errors) == (0, [])
+    shown = api(portal, "GET", f"datasets/{dataset}/")
+    assert shown["extras"] == {"notre": "à nous"}
+    assert f"SIRET {siret}" in shown["description"]
+    done = publish(portal, arguments | {"structure": "acheteur", "siret": siret})
+    assert api(portal, "GET", f"datasets/{dataset}/")["extras"] == {
+        "notre": "à nous",
+        "siret": siret,
+    }
+
+
 def test_update_asks_for_what_the_data_set_does_not_tell(
     portal: Portal, publish: Publishing
 ) -> None:
@@ -257,10 +274,24 @@ def test_a_deleted_data_set_is_not_taken_for_the_one_to_create(
     assert made["dataset"] != first
 
 
+def test_a_renamed_data_set_is_still_the_one(portal: Portal, publish: Publishing) -> None:
+    """Each buyer has one, whatever somebody calls it on the portal."""
+    siret = new_siret()
+    publish.files(1, siret=siret)
+    arguments = create(portal, "acheteur", siret=siret, files=globbed(publish))
+    dataset = publish(portal, arguments).summary["published"][0]["dataset"]
+    body = {"title": f"Renommé {uuid4()}", "tags": ["donnees-essentielles"]}
+    assert api(portal, "PUT", f"datasets/{dataset}/", body)
+    done = publish(portal, arguments)
+    assert (done.status, set(done.actions.values())) == (0, {"unchanged"})
+    assert {each["dataset"] for each in done.summary["published"]} == {dataset}
+
+
 def test_several_data_sets_of_the_same_title(portal: Portal, publish: Publishing) -> None:
-    arguments = create(portal)
-    title = DecpDataset("acheteur", SIRET, arguments["name"], "fr-lo", "daily").title
-    two = {new_dataset(portal, title=title, extras={"siret": SIRET}) for _ in range(2)}
+    siret = new_siret()
+    arguments = create(portal, "acheteur", siret=siret)
+    title = DecpDataset("acheteur", siret, arguments["name"], "fr-lo", "daily").title
+    two = {new_dataset(portal, title=title, extras={"siret": siret}) for _ in range(2)}
     # Of another buyer, so that it is none of them.
     new_dataset(portal, title=title, extras={"siret": OTHER_SIRET})
     done = publish(portal, arguments)
@@ -356,8 +387,8 @@ def test_whose_files_they_are(portal: Portal, publish: Publishing, announced: st
     (line,) = done.errors
     if announced == "nobody":
         assert line == (
-            f"files of several SIRETs ({', '.join(sorted([SIRET, OTHER_SIRET]))}): say with "
-            "siret=… of which one the data set is"
+            f"files of several SIRETs ({', '.join(sorted([SIRET, OTHER_SIRET]))}): a data set has "
+            "those of one; say with siret=… of which"
         )
         assert resources(portal, dataset) == {}
     else:

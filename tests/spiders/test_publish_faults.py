@@ -34,36 +34,51 @@ def posts(asked: list[str]) -> int:
     return sum(line.startswith("POST") for line in asked)
 
 
+def case(name: str, *faults: Fault, posts: int, marks: Any = ()) -> Any:
+    return pytest.param(faults, posts, id=name, marks=marks)
+
+
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("faults", "expected_posts"),
     [
         # Stored, but nobody said so: not sent again.
-        ([Fault("cut", "POST", UPLOAD)], 3),
-        ([Fault("cut", "POST", UPLOAD, nth=2)], 3),
+        case("first upload lost", Fault("cut", "POST", UPLOAD), posts=3),
+        case("second upload lost", Fault("cut", "POST", UPLOAD, nth=2), posts=3, marks=SLOW),
+        case("replacement lost", Fault("cut", "POST", REPLACE), posts=3),
         # Not stored: sent again.
-        ([Fault("500", "POST", UPLOAD)], 4),
-        ([Fault("500", "POST", UPLOAD), Fault("cut", "POST", UPLOAD, nth=2)], 4),
-        ([Fault("cut", "POST", REPLACE)], 3),
-        ([Fault("500", "POST", REPLACE)], 4),
+        case("upload failed", Fault("500", "POST", UPLOAD), posts=4),
+        case(
+            "upload failed, then lost",
+            *(Fault("500", "POST", UPLOAD), Fault("cut", "POST", UPLOAD, nth=2)),
+            posts=4,
+            marks=SLOW,
+        ),
+        case("replacement failed", Fault("500", "POST", REPLACE), posts=4, marks=SLOW),
         # What can be sent again is, by Scrapy's retries.
-        ([Fault("500", "GET", DATASET), Fault("cut", "GET", RESOURCE)], 3),
-        ([Fault("500", "PUT", RESOURCE), Fault("cut", "PUT", RESOURCE, nth=3)], 3),
-        ([Fault("500", "GET", "/me/$"), Fault("cut", "GET", "/me/$", nth=2)], 3),
-    ],
-    ids=[
-        "first upload lost",
-        "second upload lost",
-        "500",
-        "500, then lost",
-        "replacement lost",
-        "500 to replacement",
-        "reads",
-        "metadata",
-        "key",
+        case(
+            "reads",
+            *(Fault("500", "GET", DATASET), Fault("cut", "GET", RESOURCE)),
+            posts=3,
+            marks=SLOW,
+        ),
+        case(
+            "metadata",
+            *(Fault("500", "PUT", RESOURCE), Fault("cut", "PUT", RESOURCE, nth=3)),
+            posts=3,
+        ),
+        case(
+            "key",
+            *(Fault("500", "GET", "/me/$"), Fault("cut", "GET", "/me/$", nth=2)),
+            posts=3,
+            marks=SLOW,
+        ),
     ],
 )
 def test_passing_faults(
-    portal: Portal, publish: Publishing, faults: list[Fault], expected_posts: int
+    portal: Portal, publish: Publishing, faults: tuple[Fault, ...], expected_posts: int
 ) -> None:
     """Two uploads and a replacement, disturbed: the state is that of an undisturbed run."""
     dataset = new_dataset(portal)
@@ -211,7 +226,7 @@ def test_read_only(portal: Portal, publish: Publishing) -> None:
         (
             {
                 "create": "true",
-                "structure": "acheteur",
+                "structure": "plateforme",
                 "siret": SIRET,
                 "name": f"Ville {uuid4()}",
                 "organization": portal.organization,
@@ -300,7 +315,7 @@ def test_a_partial_editor_has_data_sets_of_its_own(portal: Portal, publish: Publ
     publish.files(1)
     arguments = {
         "create": "true",
-        "structure": "acheteur",
+        "structure": "plateforme",
         "siret": SIRET,
         "name": f"Ville {uuid4()}",
         "organization": portal.organization,
@@ -412,7 +427,7 @@ def test_the_plan_of_each_action(
     arguments: dict[str, Any] = {
         "create": {
             "create": "true",
-            "structure": "acheteur",
+            "structure": "plateforme",
             "siret": SIRET,
             "name": f"Ville {uuid4()}",
             "organization": portal.organization,
