@@ -159,6 +159,9 @@ class Keeper:
             else:
                 for (_, _, saved), outcome in zip(accepted, outcomes, strict=True):
                     saved.set_result(outcome)
+                for group in groups:
+                    # An item knows its group: let the two go at once.
+                    group.accepted, group.rejected = [], []
         if self._error is not None:
             for group in groups:
                 self._lose(group, str(self._error))
