@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dume_spider.boamp.notice import ReadNotice, notice_schema
@@ -91,36 +92,16 @@ class DecpItem(StoredItem):
     key_field = "reference"
 
 
-class Marche2019Item(DecpItem):
-    """A marché notified before 2024."""
+@cache
+def item_class(type_: ContractType, regime: Regime) -> type[DecpItem]:
+    """The class of the items of a type and regime, such as ``Marche2022Item``.
 
-    jsonschema = _item_schema(ContractType.MARCHE, Regime.R2019)
-
-
-class Concession2019Item(DecpItem):
-    """A contrat de concession signed before 2024."""
-
-    jsonschema = _item_schema(ContractType.CONCESSION, Regime.R2019)
-
-
-class Marche2022Item(DecpItem):
-    """A marché notified from 2024 on."""
-
-    jsonschema = _item_schema(ContractType.MARCHE, Regime.R2022)
-
-
-class Concession2022Item(DecpItem):
-    """A contrat de concession concluded from 2024 on."""
-
-    jsonschema = _item_schema(ContractType.CONCESSION, Regime.R2022)
-
-
-_CLASSES = {
-    (ContractType.MARCHE, Regime.R2019): Marche2019Item,
-    (ContractType.CONCESSION, Regime.R2019): Concession2019Item,
-    (ContractType.MARCHE, Regime.R2022): Marche2022Item,
-    (ContractType.CONCESSION, Regime.R2022): Concession2022Item,
-}
+    Made when the first is needed: scrapy-jsonschema checks the schema of each class, which
+    every start of ``scrapy`` would wait for.
+    """
+    name = "Marche" if type_ is ContractType.MARCHE else "Concession"
+    attributes = {"jsonschema": _item_schema(type_, regime), "__module__": __name__}
+    return type(DecpItem)(f"{name}{regime}Item", (DecpItem,), attributes)
 
 
 def make_item(
@@ -132,7 +113,7 @@ def make_item(
     record: dict[str, Any],
 ) -> DecpItem:
     """The item of a record. Fields that are not known (``None``) are left out."""
-    cls = _CLASSES[type_, regime] if regime else DecpItem
+    cls = item_class(type_, regime) if regime else DecpItem
     item = cls(type=type_, record=record)
     if reference is not None:
         item["reference"] = reference

@@ -14,11 +14,13 @@ from crawling import ROOT
 LOOK_INSIDE = """
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.schema import record_schema
+from dume_spider.boamp.notice import notice_schema
 from dume_spider.dume.mapping import load_field_names
 import dume_spider
 assert ".egg" in dume_spider.__file__, dume_spider.__file__
 assert record_schema(ContractType.MARCHE, Regime.R2022)["required"]
 load_field_names()
+assert notice_schema()["required"]
 from scrapy.spiderloader import get_spider_loader
 from scrapy.utils.project import get_project_settings
 print(*get_spider_loader(get_project_settings()).list())

@@ -100,7 +100,7 @@ class Award:
     """
 
     status: str
-    concession: bool = False
+    concession: bool
     lot: Found | None = None
     title: Found | None = None
     reference: Found | None = None

@@ -66,27 +66,24 @@ class _EForms:
         # Seen in both places.
         self._parties = _index([*results, *extensions], "efac:TenderingParty")
         self._lots = _index([document], "cac:ProcurementProjectLot")
-        companies = [
-            company
-            for extension in extensions
-            for company in extension.all("efac:Organizations", "efac:Organization", "efac:Company")
-        ]
         self._companies: dict[str, list[Node]] = {}
-        for company in companies:
-            for id in _texts(company.all("cac:PartyIdentification", "cbc:ID")):
-                self._companies.setdefault(id, []).append(company)
+        for extension in extensions:
+            for organisation in extension.all("efac:Organizations", "efac:Organization"):
+                companies = organisation.all("efac:Company")
+                # A reference may be to a department of the company, too.
+                points = [*companies, *organisation.all("efac:TouchPoint")]
+                for id in {
+                    id for p in points for id in _texts(p.all("cac:PartyIdentification", "cbc:ID"))
+                }:
+                    self._companies.setdefault(id, []).extend(companies)
         subtype = agreed(
             node
             for extension in extensions
             for node in extension.all("efac:NoticeSubType", "cbc:SubTypeCode")
         )
         self._concession = is_concession(notice, subtype.text if subtype else None)
-        self._ceilings = {
-            number_of(text, currency=True)
-            for result in results
-            for name in _CEILINGS
-            for text in _texts(_everywhere(result, name))
-        }
+        ceilings = (number_of(text, currency=True) for text in _texts(_ceilings(document)))
+        self._ceilings = {number for number in ceilings if number is not None}
 
     def awards(self) -> Iterator[Award]:
         for result in self._results:
@@ -122,6 +119,8 @@ class _EForms:
                     award.note(result.path, "tender-losing", message)
             unsigned = not any(self._tenders_of(contract) for contract in contracts)
             own = signed[tender] or (contracts if len(tenders) == 1 and unsigned else [])
+            if contracts and not own and len(tenders) == 1:
+                award.note(result.path, "contracts", "its contracts are of other tenders")
             self._add_contract(award, result, own)
             self._add_tender(award, result, tender)
             yield award
@@ -198,7 +197,9 @@ class _EForms:
         renewals = agreed(nearest(project, "cac:ContractExtension", "cbc:MaximumNumberNumeric"))
         if renewals and (number := renewals.text):
             award.renewable = found(number.strip("0.") != "", renewals.path)
-        award.procedure = _found(agreed(self._document.all("cac:TenderingProcess", _PROCEDURE)))
+        award.procedure = _found(
+            agreed(self._document.all("cac:TenderingProcess", "cbc:ProcedureCode"))
+        )
         for node in nearest(
             "cac:TenderingProcess", "cac:ContractingSystem", "cbc:ContractingSystemTypeCode"
         ):
@@ -235,7 +236,7 @@ class _EForms:
             award.unclear(lot.path, "lot", f"the tender is for the lot {quote(lot.text)}")
         for node in tender.all("cac:LegalMonetaryTotal", "cbc:PayableAmount"):
             framework = any(code["value"].startswith("fa-") for code in award.techniques)
-            if framework and number_of(node.text or "", currency=True) in self._ceilings - {None}:
+            if framework and number_of(node.text or "", currency=True) in self._ceilings:
                 award.note(node.path, "amount-ceiling", "is the ceiling of the framework agreement")
                 kind = "maximum"
             else:
@@ -281,14 +282,13 @@ class _EForms:
         )
 
 
-_PROCEDURE = "cbc:ProcedureCode"
-
-#: The ceilings of framework agreements, of a lot or of the notice.
-_CEILINGS = (
+#: The ceilings of framework agreements: of a result, of a lot, of groups, of the notice.
+_CEILINGS = {
     "cbc:MaximumValueAmount",
-    "efbc:OverallMaximumFrameworkContractsAmount",
+    "efbc:FrameworkMaximumAmount",
     "efbc:GroupFrameworkMaximumValueAmount",
-)
+    "efbc:OverallMaximumFrameworkContractsAmount",
+}
 
 
 def _index(parents: Iterable[Node], name: str) -> dict[str, list[Node]]:
@@ -301,12 +301,14 @@ def _index(parents: Iterable[Node], name: str) -> dict[str, list[Node]]:
     return index
 
 
-def _everywhere(node: Node, name: str) -> Iterator[Node]:
-    """Every element of this name under a node, at any depth."""
-    yield from node.all(name)
-    for child in node.names:
-        for inner in node.all(child):
-            yield from _everywhere(inner, name)
+def _ceilings(node: Node) -> Iterator[Node]:
+    """The ceilings anywhere under a node."""
+    for name in node.names:
+        for child in node.all(name):
+            if name in _CEILINGS:
+                yield child
+            else:
+                yield from _ceilings(child)
 
 
 def _texts(nodes: Iterable[Node]) -> Iterator[str]:
@@ -405,10 +407,10 @@ def _add_passage(award: Award, passage: Passage, path: str, own: set[str]) -> No
         else:
             award.status = "not-awarded"
             return
-    if not passage.names and not sirets:
+    if not passage.names:
         award.unclear(path, "winner-missing", "the text does not say for certain who won")
-    elif len(passage.names) <= 1 and len(sirets) <= 1:
-        name = found(passage.names[0], path) if passage.names else None
+    elif len(passage.names) == 1 and len(sirets) <= 1:
+        name = found(passage.names[0], path)
         award.winners = [party(name, map(at, sirets), postcode=_FRENCH)]
         award.grouping = "unknown"
     else:
@@ -416,7 +418,8 @@ def _add_passage(award: Award, passage: Passage, path: str, own: set[str]) -> No
             award.note(path, "identifiers", "whose number is whose cannot be told")
         award.winners = [party(found(name, path), ()) for name in passage.names]
         award.grouping = "unknown"
-        award.unclear(path, "winners", "several names: a group, or several winners")
+        if len(passage.names) > 1:
+            award.unclear(path, "winners", "several names: a group, or several winners")
 
 
 # ---------------------------------------------------------------------------- MAPA

@@ -7,8 +7,10 @@ what it is and nothing in the same passage says otherwise; everything else stays
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
+from itertools import pairwise
 
 from dume_spider.boamp.award import is_siret
 from dume_spider.decp.repair import clean, fold, number_of
@@ -56,6 +58,8 @@ _PARTIAL = re.compile(
     r"|avance|bon de commande|toutes? lots|tous les lots|ensemble des lots",
     re.IGNORECASE,
 )
+#: What an amount has to have on its line to be the contract's.
+_STATED = re.compile(r"montant|prix|valeur|attribu", re.IGNORECASE)
 #: Words that say elsewhere in the text what its amounts are.
 _CEILING = re.compile(
     r"\bmin(?:i|imum)s?\b|\bmax(?:i|imum)s?\b|plafond|estim|annuel|par an\b", re.IGNORECASE
@@ -84,12 +88,19 @@ _WINNER = re.compile(
     r"(?:\s+du\s+(?:march[ée]|lot))?\s*:\s*(?P<value>[^,;\n]+)",
     re.IGNORECASE,
 )
-#: ``Name, street, 95230 Town``: a line of its own.
+#: ``Name, street, 95230 Town``: a line of its own, right behind the contract's number. Other
+#: such lines are of courts and buyers.
 _ADDRESS = re.compile(r"^\W{0,3}(?P<value>[^,;:]{2,}),[^:]*\b[0-9]{5}\s+[A-ZÀ-Ý].*$")
 _SIRET = re.compile(r"(?<![0-9])[0-9]{3}[ .]?[0-9]{3}[ .]?[0-9]{3}[ .]?[0-9]{5}(?![0-9])")
 _WORD = re.compile(r"[^\W_]+")
 #: What no title of a lot has in it.
 _AWARD = re.compile(r"attribu|notifi|titulaire|entreprise|infructueu|sans suite|[0-9]{5}", re.I)
+#: What stands in the place of a name that is not given.
+_NOBODY = re.compile(r"(?:voir|cf|n[ée]ant|sans objet|confidentiel|non )\b|nc$|\W*$", re.I)
+#: What may follow a name on its line: a number, with its label or without.
+_TAIL = re.compile(r"\s*[-–(]?\s*(?:\b(?:siret|siren)\b|[0-9]{3} ?[0-9]{3} ?[0-9]{3}).*", re.I)
+#: Lines with a number that is not a winner's.
+_OTHERS = re.compile(r"acheteur|pouvoir adjudicateur|ma[iî]tre d'|tribunal|groupement de c", re.I)
 _FAILED = re.compile(r"infructueu|sans\s+suite|non\s+attribu[ée]", re.IGNORECASE)
 
 
@@ -146,24 +157,26 @@ def _lines(text: str) -> list[str]:
 
 
 def _split(lines: list[str]) -> list[tuple[Passage, list[str]]]:
-    """Passages with their lines. What stands before the first lot belongs to none of them."""
+    """Passages with their lines. What stands before the first of several lots is nobody's."""
     whole = "\n".join(lines)
     heads = [(n, match) for n, line in enumerate(lines) if (match := _LOT_LINE.match(line))]
     numbers = [match["number"].lstrip("0") or "0" for _, match in heads]
     mentioned = {match["number"].lstrip("0") or "0" for match in _LOT.finditer(whole)}
-    if _LOTS.search(whole) or len(set(numbers)) != len(numbers) or mentioned != set(numbers):
-        if len(mentioned) == 1 and not _LOTS.search(whole) and len(heads) <= 1:
-            # One lot, named somewhere in the text.
-            return [(Passage(whole, lot=mentioned.pop()), lines)]
-        if mentioned or _LOTS.search(whole):
-            mixed = Passage(whole, mixed=True)
-            mixed.notes.append(("prose-lots", "the text is about several lots, not one by one"))
-            return [(mixed, lines)]
+    shared = bool(_LOTS.search(whole))
+    if len(mentioned) == 1 and len(heads) == 0 and not shared:
+        # One lot, named somewhere in the text.
+        return [(Passage(whole, lot=mentioned.pop()), lines)]
+    if shared or len(set(numbers)) != len(numbers) or mentioned != set(numbers):
+        mixed = Passage(whole, mixed=True)
+        mixed.notes.append(("prose-lots", "the text is about several lots, not one by one"))
+        return [(mixed, lines)]
     if not heads:
         return [(Passage(whole), lines)]
-    ends = [n for n, _ in heads[1:]] + [len(lines)]
+    starts = [n for n, _ in heads] if len(heads) > 1 else [0]
     result = []
-    for (start, match), number, end in zip(heads, numbers, ends, strict=True):
+    for (_, match), number, (start, end) in zip(
+        heads, numbers, pairwise([*starts, len(lines)]), strict=True
+    ):
         own = lines[start:end]
         title = match["rest"].strip(" -–:.") or None
         if title and (_AWARD.search(title) or _moneys(title)):
@@ -188,11 +201,14 @@ def _read(
     _read_amounts(passage, lines, amounts_clear)
     passage.failed = bool(_FAILED.search(whole))
     passage.names = _names(lines, names, alone)
-    if passage.title and not passage.failed and not _names(lines[1:], names, False):
+    if (
+        passage.title
+        and not passage.failed
+        and not _names([line for line in lines if not _LOT_LINE.match(line)], names, False)
+    ):
         # What stands behind the number of the lot may as well be who won it.
         passage.title = None
-    sirets = ("".join(filter(str.isdigit, text)) for text in _SIRET.findall(whole))
-    passage.sirets = list(dict.fromkeys(filter(is_siret, sirets)))
+    passage.sirets = _sirets(lines, passage.names)
 
 
 def _only(passage: Passage, values: set[str], rule: str, what: str) -> str | None:
@@ -237,6 +253,9 @@ def _read_amounts(passage: Passage, lines: list[str], clear: bool) -> None:
                 passage.notes.append(("amount", f"what {quote(match[0])} is cannot be told"))
                 clear = False
                 continue
+            if not kinds and not _STATED.search(line):
+                passage.notes.append(("amount", f"what {quote(match[0])} is cannot be told"))
+                continue
             taxed = f"{label} {match['tax'] or ''} {rest}"
             excluded, included = _EXCLUDED.search(taxed), _INCLUDED.search(taxed)
             tax = "excluded" if excluded else "included" if included else None
@@ -260,19 +279,40 @@ def _read_amounts(passage: Passage, lines: list[str], clear: bool) -> None:
 def _names(lines: list[str], listed: list[str], alone: bool) -> list[str]:
     """The winners: by a label, else by a line with an address, else those that are listed."""
     told = [match["value"] for line in lines for match in _WINNER.finditer(line)]
-    if not told:
-        told = [match["value"] for line in lines if (match := _ADDRESS.match(line))]
+    told = told or list(_addressed(lines))
+    told = [text for text in told if not _NOBODY.match(text)]
     if told:
         # An address may follow the name.
-        names = [_listed_in(text, listed) or [text.strip(" -–.")] for text in told]
+        names = [_listed_in(text, listed) or [_TAIL.sub("", text).strip(" -–.")] for text in told]
         return list(dict.fromkeys(name for found in names for name in found if name))
     whole = "\n".join(lines)
     named = _listed_in(whole, listed)
     return list(listed) if not named and alone and not _FAILED.search(whole) else named
 
 
+def _addressed(lines: list[str]) -> Iterator[str]:
+    """The names in the lines with an address that follow a contract's number."""
+    behind = False
+    for line in lines:
+        match = _ADDRESS.match(line) if behind else None
+        behind = bool(match or _REFERENCE.match(line))
+        if match:
+            yield match["value"]
+
+
+def _sirets(lines: list[str], names: list[str]) -> list[str]:
+    """The SIRETs from the line on that first has the name of a winner."""
+    sirets: list[str] = []
+    named = False
+    for line in lines:
+        named = named or any(_words(name) in _words(line) for name in names)
+        if named and not _OTHERS.search(line):
+            sirets += ("".join(filter(str.isdigit, text)) for text in _SIRET.findall(line))
+    return list(dict.fromkeys(filter(is_siret, sirets)))
+
+
 def _listed_in(text: str, listed: list[str]) -> list[str]:
-    """The listed names that a text has in it, word by word."""
+    """The listed names that a text has in it, word by word; shorter ones are words, too."""
     words = _words(text)
     return [name for name in listed if len(_words(name)) > 4 and _words(name) in words]
 

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.console import Console
-from rich.table import Table
 from scrapy.commands import ScrapyCommand
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 #: The month that is harvested, and how many contracts it holds.
 FIRST_DAY, LAST_DAY, RECORDS = "2026-03-01", "2026-03-31", 1000
@@ -61,6 +62,9 @@ class Command(ScrapyCommand):
         )
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
+        # Not at import: Scrapy imports every command at each call.
+        from rich.console import Console
+
         folder = Path(opts.folder).resolve() / time.strftime("%Y%m%dT%H%M%S")
         folder.mkdir(parents=True)
         console = Console(highlight=False)
@@ -128,6 +132,8 @@ def harvest(address: str, folder: Path) -> int:
 
 def table_of(summary: dict[str, Any], seconds: float) -> Table:
     """What came of a run, in a few lines."""
+    from rich.table import Table
+
     counts, requests = summary["counts"], summary["requests"]
     table = Table(title="Harvest of March 2026", show_header=False, title_justify="left")
     table.add_column(style="bold")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
 from dume_spider.decp.verification import FileVerdict, most_common, verify_file
 from dume_spider.exceptions import DumeSpiderError
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 class Command(ScrapyCommand):
@@ -80,6 +80,10 @@ def print_json(value: Any) -> None:
 
 def show(verdict: FileVerdict) -> None:
     """Print a verdict: one line, and a table if there is something to tell."""
+    # Scrapy imports every command at each call: what draws tables waits until there is one.
+    from rich.console import Console
+    from rich.table import Table
+
     # Wide enough for paths and values where there is no terminal to fit.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     if verdict.problem:
@@ -108,4 +112,6 @@ def show(verdict: FileVerdict) -> None:
 
 def plain(text: str) -> Text:
     """A text of a file as it can be shown: no markup, nothing that a terminal would obey."""
+    from rich.text import Text
+
     return Text("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))

@@ -105,10 +105,10 @@ def _fields(type: ContractType, regime: Regime) -> list[str]:
 Row = dict[str, Any]
 
 
-def columns_table() -> str:
-    """The table of columns as Markdown, for docs/reference.md; it ends with a line feed."""
+def columns_table(columns: Sequence[Column] = COLUMNS) -> str:
+    """A table of columns as Markdown, for docs/reference.md; it ends with a line feed."""
     lines = ["| column | values | meaning |", "| --- | --- | --- |"]
-    lines += [f"| `{column.name}` | {column.kind} | {column.meaning} |" for column in COLUMNS]
+    lines += [f"| `{column.name}` | {column.kind} | {column.meaning} |" for column in columns]
     return "\n".join(lines) + "\n"
 
 

@@ -120,7 +120,7 @@ def rank(record: Record, type: ContractType, regime: Regime) -> Rank:
 
 #: What a whole float may look like in JSON text (``12.0``, ``1e3``); it also matches other
 #: text, which then only costs a walk.
-_MAYBE_WHOLE_FLOAT = re.compile(rb"\.0|\de")
+_MAYBE_WHOLE_FLOAT = re.compile(rb"[:\[,]-?[0-9.]+(?:\.0|e)")
 
 #: Beyond it a float does not name one integer any more.
 _EXACT = 2**53

@@ -119,7 +119,8 @@ class DumeSpider(HarvestSpider):
 
     @classmethod
     def check_settings(cls, settings: BaseSettings) -> None:
-        read_names(settings)
+        if settings["DUME_FIELD_MAP"]:
+            read_names(settings)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:

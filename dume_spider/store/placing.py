@@ -214,7 +214,7 @@ class Placing:
                     paid.append(debt)
                     key = next(keys, None)
             if paid:
-                connection.execute(PAY, [debt_key(debt) for debt in paid])
+                self._database.execute_many(connection, PAY, [debt_key(debt) for debt in paid])
                 held = [
                     {
                         "file_set": plan,
@@ -224,7 +224,7 @@ class Placing:
                     }
                     for debt in paid
                 ]
-                connection.execute(insert(contents), held)
+                self._database.execute_many(connection, _HOLD, held)
             if key is None:
                 return
             if len(debts) < CHUNK:
@@ -258,6 +258,7 @@ class Placing:
             raise LostError
 
 
+_HOLD = insert(contents)
 _START = tuple(f"start_{column.name}" for column in POSITION)
 _END = tuple(f"end_{column.name}" for column in POSITION)
 _DEBTS = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
@@ -159,6 +160,14 @@ RESOLVE = (
     )
     .values(resolved_run=bindparam("this_run"))
 )
+
+
+_ADD_VERSION = insert(versions)
+
+
+@lru_cache(maxsize=4)
+def _add_record(database: Database) -> Any:
+    return database.insert(records).on_conflict_do_nothing()
 
 
 class _Case:
@@ -559,7 +568,7 @@ class Saver:
             self._execute(OWE, "ids", owed_ids, this_run=run, this_door=door)
         for case, version in new_versions:
             version["record_id"] = case.row.id if case.row is not None else ids[case.reference]
-        self._execute_many(insert(versions), [version for _, version in new_versions])
+        self._execute_many(_ADD_VERSION, [version for _, version in new_versions])
         for case in copies:
             self._copy(case)
 
@@ -570,7 +579,7 @@ class Saver:
         # Sorted, so that two transactions that add the same references wait and do not lock
         # each other out; the second then finds that it did not add them.
         rows.sort(key=lambda row: row["reference"])
-        self._connection.execute(self._database.insert(records).on_conflict_do_nothing(), rows)
+        self._execute_many(_add_record(self._database), rows)
         references = [row["reference"] for row in rows]
         ids = {
             row.reference: row.id
@@ -640,8 +649,7 @@ class Saver:
         return rows
 
     def _execute_many(self, statement: Any, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            self._connection.execute(statement, rows)
+        self._database.execute_many(self._connection, statement, rows)
 
 
 def _door_of_alias(row: Row[Any]) -> Door:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -36,6 +37,19 @@ from sqlalchemy import (
 from dume_spider.exceptions import StoreError
 
 metadata = MetaData()
+
+
+class Bytes(LargeBinary):
+    """Bytes as both drivers take and give them: without a conversion of each value."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """None: ``bytes`` go as they are."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """None: ``bytes`` come as they are."""
+
 
 _Number = BigInteger().with_variant(Integer, "sqlite")
 _Name = String().with_variant(String(collation="C"), "postgresql")
@@ -83,8 +97,8 @@ records = Table(
     Column("published", _Name, nullable=False, comment="YYYY-MM-DD or empty"),
     Column("version", Integer, nullable=False, comment="the current one"),
     Column("last_version", Integer, nullable=False, comment="the last number given"),
-    Column("fingerprint", LargeBinary, nullable=False, comment="of the current record"),
-    Column("received", LargeBinary, nullable=False, comment="the same before merging"),
+    Column("fingerprint", Bytes, nullable=False, comment="of the current record"),
+    Column("received", Bytes, nullable=False, comment="the same before merging"),
     Column("additions", Integer, nullable=False),
     Column("latest", _Name, nullable=False),
     Column("fields", Integer, nullable=False),
@@ -98,7 +112,7 @@ records = Table(
     Column("base_version", Integer, comment="the current one before that run"),
     Column("base_last", Integer, nullable=False, comment="last_version before that run"),
     Column("base_done", Boolean, nullable=False, comment="that one was in a file"),
-    Column("contract", LargeBinary, comment="the same for one contract by the State's key"),
+    Column("contract", Bytes, comment="the same for one contract by the State's key"),
     Index("records_reference", "source", "reference", unique=True),
 )
 #: No two references of a source hold the same record: the later one is an alias.
@@ -154,17 +168,17 @@ versions = Table(
     Column("regime", _Name, nullable=False),
     Column("buyer", _Name, nullable=False),
     Column("published", _Name, nullable=False),
-    Column("fingerprint", LargeBinary, nullable=False),
-    Column("received", LargeBinary, nullable=False),
+    Column("fingerprint", Bytes, nullable=False),
+    Column("received", Bytes, nullable=False),
     Column("additions", Integer, nullable=False),
     Column("latest", _Name, nullable=False),
     Column("fields", Integer, nullable=False),
     Column("found", _Name, comment="where it was found, as the spider says"),
     Column("repairs", Text, comment="JSON"),
     Column("warnings", Text, comment="JSON"),
-    Column("record", LargeBinary, nullable=False, comment="the DECP record, JSON"),
-    Column("received_record", LargeBinary, comment="before merging, when it differs"),
-    Column("raw", LargeBinary, nullable=False, comment="the row as served, zlib"),
+    Column("record", Bytes, nullable=False, comment="the DECP record, JSON"),
+    Column("received_record", Bytes, comment="before merging, when it differs"),
+    Column("raw", Bytes, nullable=False, comment="the row as served, zlib"),
     PrimaryKeyConstraint("record_id", "number"),
 )
 
@@ -177,8 +191,8 @@ rejections = Table(
     Column("type", _Name),
     Column("regime", _Name),
     Column("problems", Text, nullable=False, comment="JSON"),
-    Column("raw", LargeBinary, nullable=False, comment="the row as served, zlib"),
-    Column("raw_hash", LargeBinary, nullable=False),
+    Column("raw", Bytes, nullable=False, comment="the row as served, zlib"),
+    Column("raw_hash", Bytes, nullable=False),
     Column("first_run", Integer, nullable=False),
     Column("last_run", Integer, nullable=False),
     Column("resolved_run", Integer, comment="that accepted the reference; null: still open"),
@@ -239,7 +253,7 @@ harvests = Table(
     Column("id", Integer, primary_key=True),
     Column("run", Integer, nullable=False, comment="that serves it, in all its attempts"),
     Column("asked", Text, nullable=False, comment="what it asks for, JSON"),
-    Column("asked_hash", LargeBinary, nullable=False),
+    Column("asked_hash", Bytes, nullable=False),
     Column("open", Boolean, nullable=False, comment="the same command takes it up again"),
 )
 Index(
@@ -258,7 +272,7 @@ windows = Table(
     Column("state", _Name, nullable=False),
     Column("rows", Integer, nullable=False),
     Column("answered", _Name, nullable=False, comment="ISO 8601, UTC"),
-    Column("facts", LargeBinary, comment="of its rows, JSON, zlib; null: the harvest is done"),
+    Column("facts", Bytes, comment="of its rows, JSON, zlib; null: the harvest is done"),
     PrimaryKeyConstraint("harvest", "filters"),
     sqlite_with_rowid=False,
 )
@@ -329,7 +343,7 @@ rejected = Table(
     metadata,
     Column("run", Integer, nullable=False),
     Column("source", _Name, nullable=False),
-    Column("raw_hash", LargeBinary, nullable=False),
+    Column("raw_hash", Bytes, nullable=False),
     PrimaryKeyConstraint("run", "source", "raw_hash"),
     sqlite_with_rowid=False,
 )

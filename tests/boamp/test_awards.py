@@ -359,6 +359,21 @@ def test_trap_the_buyer_is_the_one_that_is_referenced() -> None:
     assert found["decp"]["titulaires"] == titulaire(WORKS)
 
 
+def test_a_reference_to_a_department_of_a_company() -> None:
+    organisation = company("ORG-1", "Ville de Test", CITY)
+    organisation["efac:TouchPoint"] = {"cac:PartyIdentification": id_("TPO-1")}
+    found = only(simple(organisations=[organisation, company("ORG-2", "A", WORKS)], buyer="TPO-1"))
+    assert found["buyers"] == [BOUGHT]
+
+
+def test_a_contract_of_another_tender_is_not_taken() -> None:
+    found = only(simple(contracts=contract("CON-1", "TEN-9", reference="M1")))
+    assert (found["status"], found["reference"]) == ("awarded", None)
+    assert found["notes"] == [
+        note(f"{RESULT}.efac:LotResult", "contracts", "its contracts are of other tenders")
+    ]
+
+
 def test_trap_several_buyers_are_no_acheteur() -> None:
     two = [
         {"cac:Party": {"cac:PartyIdentification": id_("ORG-1")}},
@@ -490,12 +505,16 @@ def test_trap_ceilings_and_totals_are_no_contract_amounts() -> None:
 
 
 @pytest.mark.parametrize("amount", ["200000", "200000.00"])
-def test_trap_the_ceiling_given_as_the_tender_s_amount(amount: str) -> None:
-    payload = framework(
-        tenders=tender("TEN-1", "LOT-0001", "TPA-1", euros(amount)),
-        **{"efbc:OverallMaximumFrameworkContractsAmount": euros("200000.0")},
-    )
-    found = only(payload)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"efbc:OverallMaximumFrameworkContractsAmount": euros("200000.0")},
+        {"notice": {"cac:Extra": [{"efbc:FrameworkMaximumAmount": euros("200000")}]}},
+    ],
+)
+def test_trap_the_ceiling_given_as_the_tender_s_amount(parts: Any, amount: str) -> None:
+    tenders = tender("TEN-1", "LOT-0001", "TPA-1", euros(amount))
+    found = only(framework(tenders=tenders, **parts))
     path = f"{RESULT}.efac:LotTender.cac:LegalMonetaryTotal.cbc:PayableAmount"
     assert found["amounts"] == [
         {"kind": "maximum", **v(200000, path), "currency": "EUR", "tax": None}
@@ -503,6 +522,8 @@ def test_trap_the_ceiling_given_as_the_tender_s_amount(amount: str) -> None:
     assert found["notes"] == [
         note(path, "amount-ceiling", "is the ceiling of the framework agreement")
     ]
+    # Without a framework agreement it is a coincidence.
+    assert only(simple(tenders=tenders, **parts))["decp"]["montant"] == 200000
 
 
 @pytest.mark.parametrize(
@@ -764,6 +785,51 @@ def test_an_objet_too_long_for_the_format_is_told() -> None:
     assert found["notes"] == [note(path, "objet-long", "has 1001 characters, more than 1000")]
 
 
+def test_places_that_are_none() -> None:
+    place = {
+        "cbc:PostalZone": "1012 AB",
+        "cbc:CountrySubentityCode": ["FRK26", "Rhône", ""],
+        "cac:Country": {"cbc:IdentificationCode": "NLD"},
+    }
+    address = {"cac:RealizedLocation": {"cac:Address": place}}
+    found = only(simple(lots=lot("LOT-0001", "L", **address)))
+    assert ([nuts["value"] for nuts in found["nuts"]], found["places"]) == (["FRK26"], [])
+    assert [told["message"] for told in found["notes"]] == ["'Rhône' is not a code of the NUTS"]
+
+
+def test_several_places_are_no_lieu_execution() -> None:
+    two = [{"cac:Address": {"cbc:PostalZone": zone}} for zone in ("69001", "69002")]
+    found = only(simple(lots=lot("LOT-0001", "L", **{"cac:RealizedLocation": two})))
+    assert [place["value"] for place in found["places"]] == ["69001", "69002"]
+    assert "lieuExecution" in found["missing"]
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        ([("FRA", "Voirie"), ("ENG", "Roads")], "Voirie"),
+        ([("ENG", "Roads"), ("FRA", "Voirie")], "Voirie"),
+        ([("FRA", "Voirie"), ("FRA", "Voirie")], "Voirie"),
+        ([("ENG", "Roads")], "Roads"),
+        ([("ENG", "Roads"), ("DEU", "Straßen")], None),
+        ([("FRA", "Voirie"), ("FRA", "Rues")], None),
+    ],
+)
+def test_names_in_several_languages(names: Any, title: str | None) -> None:
+    nodes = [{"@languageID": language, "#text": text} for language, text in names]
+    found = only(simple(lots=lot("LOT-0001", "") | {"cac:ProcurementProject": {"cbc:Name": nodes}}))
+    assert (found["title"] or {}).get("value") == title
+
+
+def test_a_result_that_names_no_lot() -> None:
+    results = result("LOT-0001", tender="TEN-1") | {"efac:TenderLot": ""}
+    found = only(simple(results=results), objet="Travaux")
+    assert (found["lot"], found["title"], found["decp"]["objet"]) == (None, None, "Travaux")
+    assert found["notes"] == [
+        note(f"{RESULT}.efac:LotResult", "lot", "the result does not name one lot")
+    ]
+
+
 def test_a_call_for_tenders_has_no_awards() -> None:
     assert awards(donnees={"EFORMS": {"ContractNotice": {"cac:ProcurementProject": {}}}}) == []
 
@@ -906,6 +972,70 @@ def test_fnsimple_lot_by_lot() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "lots"),
+    [
+        ("Le lot n° 07 est attribué à TRAVAUX SA.", [("7", None)]),
+        # The line of the lot may name the lot or who won it: only with a winner elsewhere.
+        ("Lot 1 : TRAVAUX SARL", [("1", None)]),
+        ("Lot 1 : Voirie\nTitulaire : X SARL", [("1", "Voirie")]),
+        (
+            "Lot 1 : Voirie\nInfructueux\nLot 02 - Bâti : Titulaire : Y",
+            [("1", "Voirie"), ("2", None)],
+        ),
+        ("- LOT n°3a – Enduits\n4 rue X\nAttributaire : X SARL", [("3a", "Enduits")]),
+    ],
+)
+def test_fnsimple_lots(text: str, lots: list[tuple[str, str | None]]) -> None:
+    found = awards(donnees=fnsimple(text), titulaire=["TRAVAUX SA", "TRAVAUX SARL"])
+    told = [(a["lot"]["value"], a["title"]["value"]) for a in found]
+    assert told == [(number, title or "Réfection de la voirie") for number, title in lots]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Lot 1 : X SARL\nLot 1 : Y SARL",
+        "Lot 1 : X SARL\nComme le lot 2",
+        "Lot 1 et 2 : X SARL",
+        "Lots n° 1, 3 : X SARL\nLot 2 : Y SARL",
+        "Tous les lots : X SARL",
+        "Lot 1 : X SARL Lot 2 : Y SARL",
+    ],
+)
+def test_fnsimple_lots_not_one_by_one(text: str) -> None:
+    found = only(fnsimple(text), titulaire=["X SARL"])
+    assert (found["status"], found["lot"], found["winners"]) == ("unclear", None, [])
+    assert [told["rule"] for told in found["notes"]] == ["prose-lots"]
+
+
+def test_fnsimple_what_is_said_before_the_only_lot_is_about_it() -> None:
+    found = only(
+        fnsimple("Nombre d'offres reçues : 3\nLot 2 - Voirie\nTitulaire : X SARL"), objet="Rues"
+    )
+    assert (found["lot"]["value"], found["title"]["value"]) == ("2", "Voirie")
+    assert found["offers"] == prose(3)
+
+
+def test_fnsimple_what_is_said_in_two_ways_is_left_out() -> None:
+    text = (
+        "Titulaire : TRAVAUX SA\nMarché n° : A\nMarché n° : B\nSous-traitance : oui\n"
+        "Sous-traitance : non\nNombre d'offres reçues : 2\nNombre d'offres reçues : 3\n"
+        "Date d'attribution : 01/10/26\nDate d'attribution : 02/10/26\n"
+        "Date de notification : 31/02/2026"
+    )
+    found = only(fnsimple(text))
+    assert (found["reference"], found["subcontracting"], found["offers"]) == (None, None, None)
+    assert found["dates"] == []
+    assert [told["message"] for told in found["notes"]] == [
+        "the text has several numbers of offers",
+        "the text has several contract numbers",
+        "the text has several answers on sub-contracting",
+        "the text has several dates of decision",
+        "'2026-02-31' is not a date for certain",
+    ]
+
+
 def test_fnsimple_lots_that_cannot_be_told_apart_are_kept_as_text() -> None:
     text = "Lots 1 et 2 : TRAVAUX SA, 10 000 € HT"
     assert awards(donnees=fnsimple(text), titulaire=["TRAVAUX SA"]) == [
@@ -939,10 +1069,17 @@ def test_fnsimple_lots_that_cannot_be_told_apart_are_kept_as_text() -> None:
         ("Montant estimé : 50 000 € HT", [("estimate", 50000, "EUR", "excluded")]),
         # What may be a ceiling, a part or one of several is nobody's contract amount.
         ("Montant : 9 € HT\nLes montants sont les maximums de l'accord-cadre.", []),
+        ("Montant : 9 € HT\nLes montants sont des maximums.", []),
+        (
+            "Montant : 9 € HT\nMontant maximum : 20 € HT",
+            [("contract", 9, "EUR", "excluded"), ("maximum", 20, "EUR", "excluded")],
+        ),
         ("Accord-cadre à bons de commande\nMontant : 9 € HT", []),
         ("Montant de l'accord-cadre : 9 € HT maximum", [("maximum", 9, "EUR", "excluded")]),
         ("Montant : 9 € HT\nMontant : 10 € HT", []),
         ("Montant annuel : 9 000 € HT", []),
+        ("Capital : 9 000 €", []),
+        ("Capital : 9 000 €\nPrix : 10 € HT", [("contract", 10, "EUR", "excluded")]),
         ("Tranche ferme : 9 000 € HT", []),
         ("Montant : 1.234,56 € HT", []),
         ("Montant : 1 000 € HT soit 1.200,00 € TTC", []),
@@ -975,10 +1112,23 @@ def test_fnsimple_amounts_of_a_framework_agreement(about: str) -> None:
         ("Titulaire : MIRECO - 134 rue", ["MIRECO"], "awarded", ["MIRECO"]),
         ("notifié à la SARL 2 LIVES.", ["SARL 2 LIVES"], "awarded", ["SARL 2 LIVES"]),
         ("Le marché est attribué.", ["TRAVAUX SA"], "awarded", ["TRAVAUX SA"]),
+        ("Il y a un marché. B SA.", ["A", "B SA"], "awarded", ["B SA"]),
         ("Le marché est attribué.", ["A SA", "B SA"], "unclear", ["A SA", "B SA"]),
         # Not a word of the text, though its letters stand there.
         ("Attribué à VARENNE SA", ["ARENN", "VARENNE SA"], "awarded", ["VARENNE SA"]),
         ("Le marché est attribué.", [], "unclear", []),
+        ("Titulaire : voir annexe", [], "unclear", []),
+        ("Titulaire : NC", [], "unclear", []),
+        (f"Titulaire : DUBOIS (SIRET {WORKS})", [], "awarded", ["DUBOIS"]),
+        ("Titulaire : DUBOIS - 412 300 014 00013", [], "awarded", ["DUBOIS"]),
+        (
+            "Marché n° : 1\nA SA, 1 rue X, 69001 Lyon\nB SA, 2 rue X, 69002 Lyon",
+            [],
+            "unclear",
+            ["A SA", "B SA"],
+        ),
+        # Courts have an address, too.
+        ("Marché n° : 1\nSource\nTribunal de X, 1 rue X, 69001 Lyon", [], "unclear", []),
         ("Cet avis a été déclaré Infructueux", [], "not-awarded", []),
         ("Cet avis a été déclaré Infructueux", ["TRAVAUX SA"], "not-awarded", []),
         ("Titulaire : TRAVAUX SA\nLot déclaré infructueux", [], "unclear", ["TRAVAUX SA"]),
@@ -990,8 +1140,28 @@ def test_fnsimple_winners(text: str, listed: list[str], status: str, winners: li
     assert [winner["name"]["value"] for winner in found["winners"]] == winners
 
 
+@pytest.mark.parametrize(
+    ("text", "sirets"),
+    [
+        (f"Titulaire : DUBOIS\n1 rue X\nSIREN : {WORKS}", [WORKS]),
+        (f"DUBOIS ({WORKS}) et DUBOIS {WORKS}", [WORKS]),
+        (f"DUBOIS {LA_POSTE}", [LA_POSTE]),
+        # Before the winner is named, or of someone else.
+        (f"SIRET {PAINT}\nTitulaire : DUBOIS", []),
+        (f"Titulaire : DUBOIS\nAcheteur : {PAINT}", []),
+        # Two numbers, and no numbers at all.
+        (f"Titulaire : DUBOIS {WORKS}\nSIRET {PAINT}", []),
+        ("Titulaire : DUBOIS 41230001400014", []),
+        (f"Titulaire : DUBOIS 9{WORKS}", []),
+    ],
+)
+def test_fnsimple_identifiers(text: str, sirets: list[str]) -> None:
+    (winner,) = only(fnsimple(text), titulaire=["DUBOIS"])["winners"]
+    assert [id["value"] for id in winner["identifiers"]] == sirets
+
+
 def test_fnsimple_the_buyer_s_number_is_no_winner_s() -> None:
-    found = only(fnsimple(f"Titulaire : TRAVAUX SA\nAcheteur : {CITY}"))
+    found = only(fnsimple(f"Titulaire : TRAVAUX SA\n{CITY}"))
     assert found["winners"] == [{"name": prose("TRAVAUX SA"), "identifiers": []}]
 
 
@@ -1114,6 +1284,7 @@ def test_mapa_without_winner() -> None:
         ("", "result"),
         (None, "result"),
         ({"autre": ""}, "result"),
+        ({"autre": "", "infructueux": ""}, "result"),
         ({"attribue": ""}, "winner-missing"),
         ({"attribue": attribue(["A SA", "B SA"], "5")}, "winners"),
     ],
@@ -1405,6 +1576,22 @@ def test_v230_several_main_codes_are_no_code() -> None:
     found = only(v230({"TITULAIRE": holder("Un")}, objet={"CPV": codes}))
     assert [code["value"] for code in found["cpv"]] == ["45314320", "45311000"]
     assert "codeCPV" in found["missing"]
+
+
+@pytest.mark.parametrize(
+    ("address", "type"),
+    [
+        ({}, "SIRET"),
+        ({"CP": "83051"}, "SIRET"),
+        ({"PAYS": "France"}, "SIRET"),
+        ({"PAYS": "BE"}, "other"),
+    ],
+)
+def test_v230_the_buyer_s_number(address: dict[str, str], type: str) -> None:
+    payload = v230({"TITULAIRE": holder("Un")})
+    payload["IDENTITE"] = {"CODE_IDENT_NATIONAL": CITY, **address}
+    (buyer,) = only(payload)["buyers"]
+    assert [id["type"] for id in buyer["identifiers"]] == [type]
 
 
 def test_v230_a_winner_and_no_award_at_once() -> None:

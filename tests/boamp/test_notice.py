@@ -271,6 +271,20 @@ def test_a_payload_served_as_an_object_is_read_too() -> None:
     assert len(result.notice["awards"]) == 1
 
 
+@pytest.mark.parametrize("value", [3, True, ["{}"]])
+def test_a_payload_that_is_no_text(value: Any) -> None:
+    result = read_notice(record() | {"gestion": "{}", "donnees": value})
+    check(result.notice)
+    assert rules(result) == [("donnees", "column-type")]
+    assert (result.notice["donnees_raw"], result.notice["unread"]) == (None, {"donnees": value})
+
+
+def test_numbers_in_a_payload_are_read_as_texts() -> None:
+    payload = mapa({"attribue": {"titulaire": "A", "montant": {"@devise": "EUR", "valeur": 5}}}, 2)
+    (award,) = read(donnees=payload).notice["awards"]
+    assert (award["decp"]["montant"], award["decp"]["offresRecues"]) == (5, 2)
+
+
 # ---------------------------------------------------------------------------- links
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from crawling import ROOT
 
+from dume_spider.boamp.tables import notice_columns_table
 from dume_spider.decp.rules import rules_table
 from dume_spider.decp.tables import columns_table
 
@@ -14,6 +15,11 @@ from dume_spider.decp.tables import columns_table
     [
         ("rules", rules_table(), "dume_spider.decp.rules.rules_table()"),
         ("columns", columns_table(), "dume_spider.decp.tables.columns_table()"),
+        (
+            "notice-columns",
+            notice_columns_table(),
+            "dume_spider.boamp.tables.notice_columns_table()",
+        ),
     ],
 )
 def test_table_is_current(name: str, table: str, maker: str) -> None:

@@ -1,0 +1,81 @@
+"""``python -m bench``: measure everything side by side, write the record of the figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from bench import harvest, items, planning, startup, validation, writing
+from bench.timing import ROOT, Comparison
+
+#: In the order of the record.
+MAKERS = {
+    "a": harvest.whole,
+    "b": harvest.lists,
+    "c": planning.comparisons,
+    "d": items.comparisons,
+    "e": validation.comparisons,
+    "f": writing.comparisons,
+    "g": items.memory,
+    "h": startup.comparisons,
+}
+PACKAGES = ("scrapy", "sqlalchemy", "jsonschema-rs", "orjson", "lxml", "dume-api")
+
+TEXT = """# Speed and memory
+
+{note}
+
+Measured on {day} with {machine}, Python {python}, {packages}. Figures differ from machine to
+machine and from hour to hour: what counts are the ratios, of sides measured in turns in one
+run. Their spread is given with them. Every repetition is in performance.json.
+
+To redo them: the test set-up of the README, then
+
+    .venv/bin/python -m bench
+
+It takes about half an hour; `--only d,e` measures some of them, `--scale 0.1` with less data.
+
+{tables}"""
+
+NOTE = "What the project costs in time and memory, beside what people use today."
+
+
+def main() -> None:
+    """Measure what is asked for and write the record."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", default=",".join(MAKERS), help="such as d,e (default: all)")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the data (default: 1)")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the record")
+    given = parser.parse_args()
+    if unknown := set(given.only.split(",")) - MAKERS.keys():
+        parser.error(f"--only {given.only}: {min(unknown)!r} is not one of {', '.join(MAKERS)}")
+    done: list[Comparison] = []
+    for key in given.only.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            for comparison in MAKERS[key](Path(folder), given.scale):
+                comparison.run(lambda line: print(line, file=sys.stderr, flush=True))
+                print(comparison.as_markdown(), flush=True)
+                done.append(comparison)
+    text = TEXT.format(
+        note=NOTE,
+        day=datetime.now(UTC).date(),
+        machine=f"{os.cpu_count()} cores ({platform.machine()}, {platform.system()})",
+        python=platform.python_version(),
+        packages=", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        tables="\n".join(comparison.as_markdown() for comparison in done),
+    )
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "performance.md").write_text(text, encoding="utf-8")
+    record = json.dumps([comparison.as_dict() for comparison in done], ensure_ascii=False, indent=1)
+    (given.out / "performance.json").write_text(record + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
