@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from scrapy import Spider
 from scrapy.commands.crawl import Command as CrawlCommand
 from scrapy.crawler import Crawler
+from scrapy.exceptions import UsageError
 
 from dume_spider.exceptions import DumeSpiderError
 from dume_spider.pipelines.decp_files import OutputSettings
@@ -59,3 +61,11 @@ class Command(CrawlCommand):
     def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
         super().process_options(args, opts)
         self.spider_arguments = opts.spargs
+        for uri in opts.output or ():
+            path = Path(uri.removesuffix(":xlsx"))
+            if uri.endswith("xlsx") and path.exists() and path.stat().st_size:
+                raise UsageError(
+                    f"-o appends, and nothing can be appended to the workbook {path}; give -O, or "
+                    "another name",
+                    print_help=False,
+                )

@@ -22,6 +22,9 @@ from dume_spider.exceptions import DumeSpiderError
 from dume_spider.store.placing import PendingRecord
 from dume_spider.store.reading import StoreReader
 
+#: The formats of notices: whole, or as a table.
+NOTICE_FORMATS = ("jsonl", *TABLE_FORMATS)
+
 
 class Command(ScrapyCommand):
     """Write what the store holds; exit status 0, or 1 with one line that says why."""
@@ -39,8 +42,9 @@ class Command(ScrapyCommand):
     def long_desc(self) -> str:
         return (
             "Write the current records of the store as DECP files (json, xml) or as flat tables "
-            "with one line per contract and titulaire (csv, parquet), without a request to the "
-            "service. No file is overwritten, and the store does not change. "
+            "with one line per contract and titulaire (csv, parquet, xlsx), without a request to "
+            "the service; or the notices of the BOAMP (--source boamp: jsonl, or tables with one "
+            "line per award). No file is overwritten, and the store does not change. "
             "Example: scrapy export --since 2026-01-01 --format csv,parquet --folder tables"
         )
 
@@ -51,6 +55,12 @@ class Command(ScrapyCommand):
 
         super().add_options(parser)
         group = parser.add_argument_group(title="Export Options")
+        group.add_argument(
+            "--source",
+            choices=("dume", "boamp"),
+            default="dume",
+            help="contracts of the DUME service (default), or notices of the BOAMP",
+        )
         group.add_argument(
             "--since",
             type=_read(a_date),
@@ -86,9 +96,9 @@ class Command(ScrapyCommand):
         group.add_argument(
             "--format",
             type=_formats,
-            default=("json",),
             metavar="FORMATS",
-            help="one or more of json, xml, csv, parquet, joined by commas (default: json)",
+            help="one or more of json, xml, csv, parquet, xlsx, joined by commas (default: json); "
+            "of notices: jsonl, csv, parquet, xlsx (default: jsonl)",
         )
         group.add_argument(
             "--structure",
@@ -112,10 +122,27 @@ class Command(ScrapyCommand):
             raise UsageError(
                 f"--until {opts.until} is before --since {opts.since}", print_help=False
             )
+        accepted = NOTICE_FORMATS if opts.source == "boamp" else (*FORMATS, *TABLE_FORMATS)
+        for name in opts.format or ():
+            if name not in accepted:
+                raise UsageError(
+                    f"--format {name} is not one of --source {opts.source}; accepted: "
+                    f"{', '.join(accepted)}",
+                    print_help=False,
+                )
+        if opts.source == "boamp" and (opts.buyer or opts.regime or opts.structure):
+            raise UsageError(
+                "--buyer, --regime and --structure are of contracts; with --source boamp give "
+                "--since, --until or --run",
+                print_help=False,
+            )
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
         from dume_spider.pipelines.decp_files import OutputSettings
 
+        if opts.source == "boamp":
+            self._export_notices(opts)
+            return
         if opts.structure:
             self.settings.set("DECP_STRUCTURE", opts.structure, priority="cmdline")
         try:
@@ -129,7 +156,8 @@ class Command(ScrapyCommand):
                     run=opts.run,
                     by_type=bool(platform),
                 )
-                count, names = export(records, opts.folder, opts.format, platform)
+                formats = opts.format or ("json",)
+                count, names = export(records, opts.folder, formats, platform)
         except DumeSpiderError as error:
             print(f"scrapy export: {error}", file=sys.stderr)
             self.exitcode = 1
@@ -139,6 +167,30 @@ class Command(ScrapyCommand):
             return
         files = "1 file" if len(names) == 1 else f"{len(names):,} files"
         print(f"{count:,} contracts in {files} in {opts.folder}")
+
+    def _export_notices(self, opts: argparse.Namespace) -> None:
+        from dume_spider.boamp.export import export_notices
+        from dume_spider.spiders.base import today
+
+        folder = opts.folder or Path("data/export")
+        try:
+            with closing(StoreReader(self.settings["DECP_STORE_URL"])) as reader:
+                notices = reader.notices(
+                    since=opts.since.isoformat() if opts.since else "",
+                    until=opts.until.isoformat() if opts.until else "",
+                    run=opts.run,
+                )
+                formats = opts.format or ("jsonl",)
+                count, names = export_notices(notices, folder.absolute(), today(), formats)
+        except DumeSpiderError as error:
+            print(f"scrapy export: {error}", file=sys.stderr)
+            self.exitcode = 1
+            return
+        if not count:
+            print("Nothing to export: the store holds no such notice", file=sys.stderr)
+            return
+        files = "1 file" if len(names) == 1 else f"{len(names):,} files"
+        print(f"{count:,} notices in {files} in {folder}")
 
 
 def export(
@@ -196,7 +248,7 @@ def _read(read: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _formats(text: str) -> tuple[str, ...]:
-    accepted = (*FORMATS, *TABLE_FORMATS)
+    accepted = dict.fromkeys((*FORMATS, *NOTICE_FORMATS))
     given = tuple(name.strip() for name in text.split(","))
     for name in given:
         if name not in accepted:
