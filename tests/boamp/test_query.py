@@ -128,10 +128,9 @@ def test_injections_in_what_is_searched_and_asked_by_key(injection: str) -> None
     assert not asked.test(Row(idweb="26-2"))
 
 
-@given(
-    where=st.text(alphabet="()\"'\\` ao=r1\n"), day=st.sampled_from(["2026-08-31", "2026-09-01"])
-)
-def test_no_condition_of_the_users_lets_other_days_in(where: str, day: str) -> None:
+@given(where=st.text(alphabet="()\"'\\` ao=r1\n"))
+@example("1=1 or 1=1")
+def test_no_condition_of_the_users_lets_other_days_in(where: str) -> None:
     try:
         query = NoticeQuery(date_start=date(2026, 9, 1), where=one_line(where))
     except ValueError:
@@ -140,7 +139,7 @@ def test_no_condition_of_the_users_lets_other_days_in(where: str, day: str) -> N
         condition = parse(query.odsql(), COLUMNS)
     except OdsqlError:
         return  # the service refuses it
-    assert day >= "2026-09-01" or not condition.test(Row(dateparution=day))
+    assert not condition.test(Row(dateparution="2026-08-31"))
 
 
 @pytest.mark.parametrize(
