@@ -30,7 +30,7 @@ AWARDS = {"nature": "ATTRIBUTION"}
             {"date_start": date(1980, 3, 1), "date_end": date(1980, 3, 1), **AWARDS},
         ),
         (
-            {"date": "2024-03-01", "nature": "All", "departement": "2A", "keyword": 'a "b"'},
+            {"date": "2024-03-01", "nature": "All", "departement": "2a", "keyword": 'a "b"'},
             {
                 "date_start": FIRST,
                 "date_end": FIRST,
@@ -47,6 +47,10 @@ AWARDS = {"nature": "ATTRIBUTION"}
                 "nature": "RECTIFICATIF",
                 "where": "famille = 'JOUE'",
             },
+        ),
+        (
+            {"date": "2024-03-01", "departement": "1"},
+            {"date_start": FIRST, "date_end": FIRST, "departement": "01", **AWARDS},
         ),
         ({"idweb": "26-79799", "detail": "auto"}, {"idweb": "26-79799", "detail": "auto"}),
     ],
