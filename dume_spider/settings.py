@@ -59,6 +59,11 @@ LOG_LEVEL = "INFO"  # default DEBUG
 LOG_FORMATTER = "dume_spider.logformatter.QuietLogFormatter"
 
 FEED_EXPORT_ENCODING = "utf-8"  # default: \uXXXX for every accent
+# Tables have a line per award or titulaire; Scrapy's own CSV would put whole objects in cells.
+FEED_EXPORTERS = {
+    "csv": "dume_spider.exporters.CsvFeedExporter",
+    "xlsx": "dume_spider.exporters.XlsxFeedExporter",
+}
 
 ITEM_PIPELINES = {
     "dume_spider.pipelines.validation.ValidationPipeline": 300,

@@ -114,4 +114,4 @@ def test_the_egg_works_zipped(egg: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.stderr == ""
-    assert done.stdout.split() == ["dume", "publish"]
+    assert done.stdout.split() == ["boamp", "dume", "publish"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from pathlib import Path
 
 from scrapy import Spider
 from scrapy.commands.crawl import Command as CrawlCommand
 from scrapy.crawler import Crawler
+from scrapy.exceptions import UsageError
 
 from dume_spider.exceptions import DumeSpiderError
 from dume_spider.extensions.progress import is_on
@@ -65,3 +67,11 @@ class Command(CrawlCommand):
     def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
         super().process_options(args, opts)
         self.spider_arguments = opts.spargs
+        for uri in opts.output or ():
+            path = Path(uri.removesuffix(":xlsx"))
+            if uri.endswith("xlsx") and path.exists() and path.stat().st_size:
+                raise UsageError(
+                    f"-o appends, and nothing can be appended to the workbook {path}; give -O, or "
+                    "another name",
+                    print_help=False,
+                )

@@ -23,6 +23,9 @@ from dume_spider.run import EXIT_STATUS
 from dume_spider.store.placing import PendingRecord
 from dume_spider.store.reading import StoreReader
 
+#: The formats of notices: whole, or as a table.
+NOTICE_FORMATS = ("jsonl", *TABLE_FORMATS)
+
 
 class Command(ScrapyCommand):
     """Write what the store holds; exit status 0, or 1 with one line that says why."""
@@ -40,8 +43,9 @@ class Command(ScrapyCommand):
     def long_desc(self) -> str:
         return (
             "Write the current records of the store as DECP files (json, xml) or as flat tables "
-            "with one line per contract and titulaire (csv, parquet), without a request to the "
-            "service. No file is overwritten, and the store does not change. With "
+            "with one line per contract and titulaire (csv, parquet, xlsx), without a request to "
+            "the service; or the notices of the BOAMP (--source boamp: jsonl, or tables with one "
+            "line per award). No file is overwritten, and the store does not change. With "
             "--wait-for-shards: write, once, the files of a harvest that several workers share. "
             "Example: scrapy export --since 2026-01-01 --format csv,parquet --folder tables"
         )
@@ -53,6 +57,12 @@ class Command(ScrapyCommand):
 
         super().add_options(parser)
         group = parser.add_argument_group(title="Export Options")
+        group.add_argument(
+            "--source",
+            choices=("dume", "boamp"),
+            default="dume",
+            help="contracts of the DUME service (default), or notices of the BOAMP",
+        )
         group.add_argument(
             "--since",
             type=read_option(a_date),
@@ -89,7 +99,8 @@ class Command(ScrapyCommand):
             "--format",
             type=_formats,
             metavar="FORMATS",
-            help="one or more of json, xml, csv, parquet, joined by commas (default: json)",
+            help="one or more of json, xml, csv, parquet, xlsx, joined by commas (default: json); "
+            "of notices: jsonl, csv, parquet, xlsx (default: jsonl)",
         )
         group.add_argument(
             "--structure",
@@ -120,6 +131,20 @@ class Command(ScrapyCommand):
             raise UsageError(
                 f"--until {opts.until} is before --since {opts.since}", print_help=False
             )
+        accepted = NOTICE_FORMATS if opts.source == "boamp" else (*FORMATS, *TABLE_FORMATS)
+        for name in opts.format or ():
+            if name not in accepted:
+                raise UsageError(
+                    f"--format {name} is not one of --source {opts.source}; accepted: "
+                    f"{', '.join(accepted)}",
+                    print_help=False,
+                )
+        if opts.source == "boamp" and (opts.buyer or opts.regime or opts.structure):
+            raise UsageError(
+                "--buyer, --regime and --structure are of contracts; with --source boamp give "
+                "--since, --until or --run",
+                print_help=False,
+            )
 
         others = ("since", "until", "buyer", "regime", "run", "format", "structure", "folder")
         if opts.wait_for_shards and any(getattr(opts, name) for name in others):
@@ -131,6 +156,9 @@ class Command(ScrapyCommand):
 
         if opts.wait_for_shards:
             self._write_shards(opts.wait_for_shards)
+            return
+        if opts.source == "boamp":
+            self._export_notices(opts)
             return
         folder = opts.folder or Path("data/export")
         if opts.structure:
@@ -179,6 +207,30 @@ class Command(ScrapyCommand):
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+    def _export_notices(self, opts: argparse.Namespace) -> None:
+        from dume_spider.boamp.export import export_notices
+        from dume_spider.spiders.base import today
+
+        folder = opts.folder or Path("data/export")
+        try:
+            with closing(StoreReader(self.settings["DECP_STORE_URL"])) as reader:
+                notices = reader.notices(
+                    since=opts.since.isoformat() if opts.since else "",
+                    until=opts.until.isoformat() if opts.until else "",
+                    run=opts.run,
+                )
+                formats = opts.format or ("jsonl",)
+                count, names = export_notices(notices, folder.absolute(), today(), formats)
+        except DumeSpiderError as error:
+            print(f"scrapy export: {error}", file=sys.stderr)
+            self.exitcode = 1
+            return
+        if not count:
+            print("Nothing to export: the store holds no such notice", file=sys.stderr)
+            return
+        files = "1 file" if len(names) == 1 else f"{len(names):,} files"
+        print(f"{count:,} notices in {files} in {folder}")
 
 
 def export(
@@ -249,7 +301,7 @@ def _shards(text: str) -> int:
 
 
 def _formats(text: str) -> tuple[str, ...]:
-    accepted = (*FORMATS, *TABLE_FORMATS)
+    accepted = dict.fromkeys((*FORMATS, *NOTICE_FORMATS))
     given = tuple(name.strip() for name in text.split(","))
     for name in given:
         if name not in accepted:

@@ -1,4 +1,4 @@
-"""Flat tables of contracts, in CSV or Parquet: one line per contract and titulaire.
+"""Flat tables of contracts, in CSV, Parquet or XLSX: one line per contract and titulaire.
 
 The columns have the names of the field's consolidated tabular files (``uid``,
 ``acheteur_id``, ``titulaire_id``, …) where those have such a column, else the format's.
@@ -14,15 +14,20 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Protocol, Self, get_args
+
+import orjson
 
 from dume_spider.decp.folder import FolderPart, Part, output_error
 from dume_spider.decp.regime import BUYER_FIELD, ContractType, Regime
 from dume_spider.decp.schema import record_schema
 from dume_spider.exceptions import OutputError
 
-TableFormat = Literal["csv", "parquet"]
+TableFormat = Literal["csv", "parquet", "xlsx"]
 TABLE_FORMATS: tuple[TableFormat, ...] = get_args(TableFormat)
+
+#: Lines that a sheet of a workbook holds, at most.
+MOST_LINES = 1_048_576
 
 #: Lines of a row group of Parquet, which is written as a whole.
 ROW_GROUP = 20_000
@@ -108,6 +113,12 @@ def _fields(type: ContractType, regime: Regime) -> list[str]:
 Row = dict[str, Any]
 
 
+class Sink(Protocol):
+    """Where a table is written: a :class:`Part`, or an open binary file."""
+
+    def write(self, data: bytes) -> object: ...
+
+
 def columns_table(columns: Sequence[Column] = COLUMNS) -> str:
     """A table of columns as Markdown, for docs/reference.md; it ends with a line feed."""
     lines = ["| column | values | meaning |", "| --- | --- | --- |"]
@@ -187,14 +198,16 @@ class CsvTable:
     ``@``, a tab or a carriage return) has an apostrophe before it.
     """
 
-    def __init__(self, part: Part):
+    def __init__(self, part: Sink, columns: Sequence[Column] = COLUMNS, *, header: bool = True):
         self._part = part
+        self._names = [column.name for column in columns]
         self._text = io.StringIO(newline="")
         self._writer = csv.writer(self._text, lineterminator="\n")
-        self._writer.writerow([column.name for column in COLUMNS])
+        if header:
+            self._writer.writerow(self._names)
 
     def add(self, row: Row) -> None:
-        self._writer.writerow([_cell(row.get(column.name)) for column in COLUMNS])
+        self._writer.writerow([_cell(row.get(name)) for name in self._names])
         if self._text.tell() > 1 << 16:
             self._flush()
 
@@ -221,7 +234,7 @@ def _cell(value: Any) -> Any:
 class ParquetTable:
     """Parquet, by pyarrow, in row groups of :data:`ROW_GROUP` lines, compressed (zstd)."""
 
-    def __init__(self, part: Part):
+    def __init__(self, part: Sink, columns: Sequence[Column] = COLUMNS):
         pyarrow, parquet = _pyarrow()
         kinds = {
             "text": pyarrow.string(),
@@ -230,7 +243,7 @@ class ParquetTable:
             "boolean": pyarrow.bool_(),
         }
         self._pyarrow = pyarrow
-        self._schema = pyarrow.schema([(c.name, kinds[c.kind]) for c in COLUMNS])
+        self._schema = pyarrow.schema([(c.name, kinds[c.kind]) for c in columns])
         self._sink = pyarrow.PythonFile(_Sink(part), mode="w")
         self._writer = parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
         self._rows: list[Row] = []
@@ -269,21 +282,95 @@ class ParquetTable:
         self._writer.write_table(self._pyarrow.Table.from_arrays(arrays, schema=self._schema))
 
 
-class _Sink(io.RawIOBase):
-    """A :class:`Part` as the file object that pyarrow wants; the part's owner closes it."""
+class XlsxTable:
+    """A workbook, by XlsxWriter, its rows kept on disk until it is finished.
 
-    def __init__(self, part: Part):
+    Text is written as text: a spreadsheet takes none for a formula. A text longer than a cell
+    holds (32,767 characters) is cut; a sheet that is full goes on in a further one.
+    """
+
+    def __init__(self, part: Sink, columns: Sequence[Column] = COLUMNS):
+        # Imported here: every command is imported by each call of scrapy.
+        import xlsxwriter
+
+        self._columns = columns
+        self._sink = _Sink(part)
+        self._book = xlsxwriter.Workbook(self._sink, {"constant_memory": True})
+        self._bold = self._book.add_format({"bold": True})
+        self._begin_sheet()
+
+    def add(self, row: Row) -> None:
+        if self._lines == MOST_LINES:
+            self._begin_sheet()
+        for position, column in enumerate(self._columns):
+            value = row.get(column.name)
+            if isinstance(value, bool):
+                self._sheet.write_boolean(self._lines, position, value)
+            elif isinstance(value, int | float):
+                self._sheet.write_number(self._lines, position, value)
+            elif value is not None:
+                self._sheet.write_string(self._lines, position, value)
+        self._lines += 1
+
+    def finish(self) -> None:
+        self._book.close()
+
+    def abandon(self) -> None:
+        """Close a workbook that was not finished, for its temporary files, to nowhere."""
+        if not self._book.fileclosed:
+            self._sink.forget()
+            self._book.close()
+
+    def _begin_sheet(self) -> None:
+        self._sheet = self._book.add_worksheet()
+        self._sheet.freeze_panes(1, 0)
+        for position, column in enumerate(self._columns):
+            self._sheet.write_string(0, position, column.name, self._bold)
+        self._lines = 1
+
+
+class JsonLines:
+    """JSON lines: values as they are, not rows of a table."""
+
+    def __init__(self, part: Sink, columns: Sequence[Column] = ()):
         self._part = part
+
+    def add(self, value: Any) -> None:
+        self._part.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+    def abandon(self) -> None:
+        """Nothing is open but the part."""
+
+
+class _Sink(io.RawIOBase):
+    """A :class:`Sink` as the file object that libraries want; its owner closes it."""
+
+    def __init__(self, part: Sink):
+        self._part = part
+        self._written = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         self._part.write(bytes(data))
+        self._written += len(data)
         return len(data)
 
     def tell(self) -> int:
-        return self._part.bytes
+        return self._written
+
+    def forget(self) -> None:
+        """Let go of what is written from now on."""
+        self._part = _Nowhere()
+
+
+class _Nowhere:
+    def write(self, data: bytes) -> None:
+        """Keep nothing."""
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -297,29 +384,39 @@ def _pyarrow() -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-_TABLES = {"csv": CsvTable, "parquet": ParquetTable}
+_TABLES = {"csv": CsvTable, "parquet": ParquetTable, "xlsx": XlsxTable, "jsonl": JsonLines}
 
 
 class TableFiles:
-    """One table in one or more formats, ``decp-{yyyy}-{mm}-{dd}-{nn}.{format}`` in ``folder``.
+    """One table in one or more formats (also what it is made of, as ``jsonl``),
+    ``{stem}-{yyyy}-{mm}-{dd}-{nn}.{format}`` in ``folder``.
 
     For use in a ``with`` block: :meth:`add` lines, then :meth:`commit`. Files are put in
     place whole under the first free number, and none is overwritten; left without
     ``commit``, nothing is left behind. What fails raises :class:`OutputError`.
     """
 
-    def __init__(self, folder: Path, day: date, formats: Sequence[TableFormat]):
+    def __init__(
+        self,
+        folder: Path,
+        day: date,
+        formats: Sequence[str],
+        *,
+        stem: str = "decp",
+        columns: Sequence[Column] = COLUMNS,
+    ):
         self._folder = folder
-        self._day = day
+        self._stem = f"{stem}-{day.isoformat()}"
+        self._columns = columns
         self._formats = formats
         self._parts: list[FolderPart] = []
-        self._tables: list[CsvTable | ParquetTable] = []
+        self._tables: list[CsvTable | ParquetTable | XlsxTable | JsonLines] = []
 
     def __enter__(self) -> Self:
         try:
             for format in self._formats:
                 self._parts.append(FolderPart(self._folder))
-                self._tables.append(_TABLES[format](self._parts[-1]))
+                self._tables.append(_TABLES[format](self._parts[-1], self._columns))
         except OSError as error:
             self._discard()
             raise output_error(self._folder, error) from error
@@ -332,10 +429,17 @@ class TableFiles:
         self._discard()
 
     def add(self, row: Row) -> None:
-        """Write one line of :func:`flat_rows` in every format."""
+        """Write one line of the table in every format of tables."""
+        self._add(row, [table for table in self._tables if not isinstance(table, JsonLines)])
+
+    def add_whole(self, value: Any) -> None:
+        """Write a line of JSON, if that is one of the formats."""
+        self._add(value, [table for table in self._tables if isinstance(table, JsonLines)])
+
+    def _add(self, value: Any, tables: Sequence[Any]) -> None:
         try:
-            for table in self._tables:
-                table.add(row)
+            for table in tables:
+                table.add(value)
         except OSError as error:
             raise output_error(self._folder, error) from error
 
@@ -354,8 +458,8 @@ class TableFiles:
 
     def _place(self, number: int) -> list[Path] | None:
         """Give the files their names; ``None``, and all undone, if one is taken."""
-        stem = f"decp-{self._day.isoformat()}-{number:02}"
-        if any((self._folder / f"{stem}.{format}").exists() for format in TABLE_FORMATS):
+        stem = f"{self._stem}-{number:02}"
+        if any((self._folder / f"{stem}.{format}").exists() for format in _TABLES):
             return None
         placed: list[tuple[FolderPart, Path]] = []
         for format, part in zip(self._formats, self._parts, strict=True):

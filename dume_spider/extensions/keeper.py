@@ -207,6 +207,9 @@ class Keeper:
         )
         for (_, _, saved), outcome in zip(accepted, outcomes, strict=True):
             saved.set_result(outcome)
+        for group in groups:
+            # An item knows its group: let the two go at once.
+            group.accepted, group.rejected = [], []
 
     def _marks(self, groups: Iterable[Group]) -> Marks:
         """What is to be noted with the rows of these groups."""

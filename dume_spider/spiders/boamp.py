@@ -64,6 +64,11 @@ def a_nature(text: str) -> str:
     return ALL if text.lower() == ALL else a_text(text).upper()
 
 
+def a_departement(text: str) -> str:
+    """Read the code of a department, as the data set mostly writes it."""
+    return a_text(text).upper().zfill(2)
+
+
 class BoampSpider(HarvestSpider):
     """Collects the notices of the BOAMP that were published in a range of days.
 
@@ -78,7 +83,7 @@ class BoampSpider(HarvestSpider):
         "date_start": Argument(a_date, "first day of publication"),
         "date_end": Argument(a_date, "last day of publication, included; without it: yesterday"),
         "nature": Argument(a_nature, "nature of the notices (default: `ATTRIBUTION`); `all`"),
-        "departement": Argument(a_text, "code of a department, such as `69` or `2A`"),
+        "departement": Argument(a_departement, "code of a department, such as `69` or `2A`"),
         "keyword": Argument(a_text, "text to look for in the object and in the payload"),
         "where": Argument(one_line, "a further condition in ODSQL"),
         "detail": Argument(
@@ -216,7 +221,15 @@ class BoampSpider(HarvestSpider):
 
     # Searches.
 
+    def days_done(self) -> tuple[int, int] | None:
+        """How many days are done with, and how many are asked for, for a display of progress."""
+        if self.planner is None:
+            return None
+        return self.planner.days_done, self.planner.days_asked
+
     def next_searches(self) -> Iterator[Request]:
+        if self.is_over:
+            return
         for page in self.planner.next(self.room - self.in_flight):
             self.in_flight += 1
             columns = () if self.detail == "never" else LIGHT_COLUMNS
@@ -302,6 +315,8 @@ class BoampSpider(HarvestSpider):
     def ask_all(self, idwebs: Sequence[str]) -> Iterator[Request]:
         """The detail requests of notices: one by one, or some at once."""
         size = 1 if self.detail == "always" else BATCH
+        if self.is_over:
+            return  # they are found again
         for at in range(0, len(idwebs), size):
             yield self.ask(idwebs[at : at + size])
 
