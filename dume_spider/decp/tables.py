@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from dume_spider.decp.folder import FolderPart, Part, output_error
+from dume_spider.decp.folder import Part, output_error
 from dume_spider.decp.regime import BUYER_FIELD, ContractType, Regime
 from dume_spider.decp.schema import record_schema
 from dume_spider.exceptions import OutputError
@@ -307,13 +307,13 @@ class TableFiles:
         self._folder = folder
         self._day = day
         self._formats = formats
-        self._parts: list[FolderPart] = []
+        self._parts: list[Part] = []
         self._tables: list[CsvTable | ParquetTable] = []
 
     def __enter__(self) -> Self:
         try:
             for format in self._formats:
-                self._parts.append(FolderPart(self._folder))
+                self._parts.append(Part(self._folder))
                 self._tables.append(_TABLES[format](self._parts[-1]))
         except OSError as error:
             self._discard()
@@ -352,7 +352,7 @@ class TableFiles:
         stem = f"decp-{self._day.isoformat()}-{number:02}"
         if any((self._folder / f"{stem}.{format}").exists() for format in TABLE_FORMATS):
             return None
-        placed: list[tuple[FolderPart, Path]] = []
+        placed: list[tuple[Part, Path]] = []
         for format, part in zip(self._formats, self._parts, strict=True):
             path = self._folder / f"{stem}.{format}"
             if not part.link(path):
