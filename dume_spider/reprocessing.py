@@ -84,9 +84,14 @@ class ReprocessSpider(BaseSpider):
     def rows(self, reader: StoreReader) -> Iterator[RawRow]:
         """The rows asked for."""
         run = self.values.get("run", "")
+        # Which are rejected is read now: of the accepted rows some may become so.
+        rejected = reader.rejected_rows(SOURCE, run)
+        first = next(rejected, None)
         if self.values.get("rows") != "rejected":
             yield from reader.accepted_rows(SOURCE, run)
-        yield from reader.rejected_rows(SOURCE, run)
+        if first is not None:
+            yield first
+            yield from rejected
 
     def item(self, row: RawRow, reader: StoreReader) -> DecpItem:
         """The item of a row, counted."""

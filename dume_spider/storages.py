@@ -29,7 +29,7 @@ from scrapy.settings import BaseSettings
 from scrapy.utils.ftp import ftp_makedirs_cwd
 
 from dume_spider.decp.filename import DecpFilename, last_numbers
-from dume_spider.decp.folder import Output, OutputFolder, Part
+from dume_spider.decp.folder import AnyPart, Output, OutputFolder
 from dume_spider.exceptions import ArgumentError, OutputError, UncertainOutputError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def one_line(cause: object) -> str:
     return " ".join(str(cause).split())
 
 
-class RemotePart(Part):
+class RemotePart(AnyPart):
     """A temporary file here, in memory while it is small; ``token`` is its alone."""
 
     def __init__(self) -> None:

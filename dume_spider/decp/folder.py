@@ -109,7 +109,7 @@ class Output(ABC):
         """Make the place and prove that files can be put there. Raises :class:`OutputError`."""
 
     @abstractmethod
-    def new_part(self) -> Part:
+    def new_part(self) -> AnyPart:
         """A temporary file for one file of a set."""
 
     def last_number(self, siret: str, day: date) -> int:
@@ -122,11 +122,11 @@ class Output(ABC):
         day that are known to be there."""
 
     @abstractmethod
-    def put(self, part: Part, name: str) -> bool:
+    def put(self, part: AnyPart, name: str) -> bool:
         """Give a file its name; ``False`` if there is one already, which stays as it is."""
 
     @abstractmethod
-    def take_back(self, part: Part, name: str) -> None:
+    def take_back(self, part: AnyPart, name: str) -> None:
         """Undo :meth:`put`."""
 
     @abstractmethod
@@ -171,8 +171,8 @@ class OutputFolder(Output):
         except OSError as error:
             raise output_error(self.path, error) from error
 
-    def new_part(self) -> FolderPart:
-        return FolderPart(self.path)
+    def new_part(self) -> Part:
+        return Part(self.path)
 
     def free_number(self, first: DecpFilename) -> int:
         number = max(first.number, self.last_number(first.siret, first.day) + 1)
@@ -194,10 +194,10 @@ class OutputFolder(Output):
             self._day = day
         return self._last.get(siret, 0)
 
-    def put(self, part: FolderPart, name: str) -> bool:
+    def put(self, part: Part, name: str) -> bool:
         return part.link(self.path / name)
 
-    def take_back(self, part: FolderPart, name: str) -> None:
+    def take_back(self, part: Part, name: str) -> None:
         part.unlink(self.path / name)
 
     def placed(self, last: DecpFilename) -> None:
@@ -239,7 +239,7 @@ class NewFiles:
         self._names = [DecpFilename(siret, day, 1, format) for format in formats]
         self._regime = regime
         self._records = 0
-        self._parts: list[Part] = []
+        self._parts: list[AnyPart] = []
         self._number = 1
         self._after = after
 
@@ -315,7 +315,7 @@ class NewFiles:
 
     def _place(self, files: list[OutputFile]) -> bool:
         """Give the files their names; ``False``, and all undone, if one is taken."""
-        placed: list[tuple[Part, str]] = []
+        placed: list[tuple[AnyPart, str]] = []
         try:
             for file, part in zip(files, self._parts, strict=True):
                 if not self._output.put(part, file.name):
@@ -328,7 +328,7 @@ class NewFiles:
             raise
         return True
 
-    def _take_back(self, placed: Iterable[tuple[Part, str]]) -> None:
+    def _take_back(self, placed: Iterable[tuple[AnyPart, str]]) -> None:
         for part, name in placed:
             self._output.take_back(part, name)
 
@@ -347,7 +347,7 @@ class NewFiles:
         return output_error(f"{self._output.uri}/{name}", error)
 
 
-class Part:
+class AnyPart:
     """A temporary file: written, hashed and counted at once."""
 
     def __init__(self, file: IO[bytes]):
@@ -374,7 +374,7 @@ class Part:
             self.file.close()
 
 
-class FolderPart(Part):
+class Part(AnyPart):
     """A temporary file in the folder of its final name, locked as long as it is open."""
 
     def __init__(self, folder: Path):
@@ -442,7 +442,7 @@ def write_new(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
     """
     OutputFolder(folder).check()
     try:
-        part = FolderPart(folder)
+        part = Part(folder)
         try:
             part.write(data)
             part.sync()

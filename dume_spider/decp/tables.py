@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, Self, get_args
 
 import orjson
 
-from dume_spider.decp.folder import FolderPart, Part, output_error
+from dume_spider.decp.folder import Part, output_error
 from dume_spider.decp.regime import BUYER_FIELD, ContractType, Regime
 from dume_spider.decp.schema import record_schema
 from dume_spider.exceptions import OutputError
@@ -409,13 +409,13 @@ class TableFiles:
         self._stem = f"{stem}-{day.isoformat()}"
         self._columns = columns
         self._formats = formats
-        self._parts: list[FolderPart] = []
+        self._parts: list[Part] = []
         self._tables: list[CsvTable | ParquetTable | XlsxTable | JsonLines] = []
 
     def __enter__(self) -> Self:
         try:
             for format in self._formats:
-                self._parts.append(FolderPart(self._folder))
+                self._parts.append(Part(self._folder))
                 self._tables.append(_TABLES[format](self._parts[-1], self._columns))
         except OSError as error:
             self._discard()
@@ -461,7 +461,7 @@ class TableFiles:
         stem = f"{self._stem}-{number:02}"
         if any((self._folder / f"{stem}.{format}").exists() for format in _TABLES):
             return None
-        placed: list[tuple[FolderPart, Path]] = []
+        placed: list[tuple[Part, Path]] = []
         for format, part in zip(self._formats, self._parts, strict=True):
             path = self._folder / f"{stem}.{format}"
             if not part.link(path):

@@ -6,15 +6,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crawling import ROOT, Crawl, lines
 
+from dume_spider.decp.reading import read_records
 from dume_spider.decp.regime import ContractType
+from dume_spider.reprocessing import ReprocessSpider
 from dume_spider.sandbox.rows import row_of
 from dume_spider.store.reading import StoreReader
+from dume_spider.store.store import Candidate, Rejection, Store
 
 GOLDEN = ROOT / "tests" / "decp" / "golden" / "2022.json"
 DAY = {"date": "2026-03-02"}
@@ -220,3 +225,25 @@ def test_what_cannot_start_is_one_line(
 def test_help_has_an_example(reprocess: Callable[..., Crawl]) -> None:
     done = reprocess("--help")
     assert "Example: scrapy reprocess --rejected" in " ".join(done.output.split())
+
+
+def test_a_row_that_is_rejected_meanwhile_is_not_taken_again(tmp_path: Path) -> None:
+    """The pipelines may be done with the accepted rows before the rejected ones are read."""
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    store = Store(url)
+    store.begin_run("run", "dume", {}, datetime(2026, 3, 2, tzinfo=UTC))
+    record = next(read_records(GOLDEN))
+    raw = b'{"referenceUnique":"R"}'
+    store.save(
+        "run",
+        [Candidate.of("dume", "R", record.type, record.regime, record.record, raw)],
+    )
+    store.reject("run", [Rejection("dume", "S", None, None, [], b"{}")])
+    spider = ReprocessSpider()
+    spider.values = {"rows": "all"}
+    with closing(StoreReader(url)) as reader:
+        rows = spider.rows(reader)
+        assert next(rows).raw == raw
+        store.reject("run", [Rejection("dume", "R", None, None, [], raw)])
+        assert [row.raw for row in rows] == [b"{}"]
+    store.close()

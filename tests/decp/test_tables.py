@@ -171,7 +171,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch) -> None:
     def full(self, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tables.FolderPart, "write", full)
+    monkeypatch.setattr(tables.Part, "write", full)
     with pytest.raises(OutputError, match=r"No space left on device: .*; free some space"):
         write(tmp_path, [{}], "csv")
     assert list(tmp_path.iterdir()) == []
