@@ -37,20 +37,6 @@ from dume_spider.store.tables import (
 PAGE = 500
 
 
-class RawRow(NamedTuple):
-    """A row as served (JSON), the type that it was taken for, and the source it is from.
-
-    ``rejection`` is the key of its rejection, ``None`` for the row of an accepted record;
-    ``reference`` the one it is kept under.
-    """
-
-    source: str
-    type: ContractType | None
-    reference: str | None
-    raw: bytes
-    rejection: int | None
-
-
 class SurveyedRecord(NamedTuple):
     """A current record as a report looks at it. ``record`` is JSON; ``repairs`` and
     ``warnings`` are JSON lists, or ``None``; ``published`` is a date or empty."""
@@ -116,6 +102,20 @@ class FileLine(NamedTuple):
     records: int
     bytes: int
     sha1: str
+
+
+class RawRow(NamedTuple):
+    """A row as served (JSON), the type that it was taken for, and the source it is from.
+
+    ``rejection`` is the key of its rejection, ``None`` for the row of an accepted record;
+    ``reference`` the one it is kept under.
+    """
+
+    source: str
+    type: ContractType | None
+    reference: str | None
+    raw: bytes
+    rejection: int | None
 
 
 class StoreReader:
