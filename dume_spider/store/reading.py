@@ -41,20 +41,6 @@ from dume_spider.store.tables import (
 PAGE = 500
 
 
-class RawRow(NamedTuple):
-    """A row as served (JSON), the type that it was taken for, and the source it is from.
-
-    ``rejection`` is the key of its rejection, ``None`` for the row of an accepted record;
-    ``reference`` the one it is kept under.
-    """
-
-    source: str
-    type: ContractType | None
-    reference: str | None
-    raw: bytes
-    rejection: int | None
-
-
 class NoticeLine(NamedTuple):
     """A notice of the BOAMP: its ``idweb``, its ``dateparution`` (or empty), and its row as
     served (JSON)."""
@@ -129,6 +115,20 @@ class FileLine(NamedTuple):
     records: int
     bytes: int
     sha1: str
+
+
+class RawRow(NamedTuple):
+    """A row as served (JSON), the type that it was taken for, and the source it is from.
+
+    ``rejection`` is the key of its rejection, ``None`` for the row of an accepted record;
+    ``reference`` the one it is kept under.
+    """
+
+    source: str
+    type: ContractType | None
+    reference: str | None
+    raw: bytes
+    rejection: int | None
 
 
 class StoreReader:

@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from crawling import ROOT
 
+from dume_spider.commands.report import report
 from dume_spider.decp.reading import read_records
 from dume_spider.decp.regime import ContractType, Regime
+from dume_spider.exceptions import OutputError, StoreError
 from dume_spider.spiders.base import today
 from dume_spider.store.store import Candidate, Store
 
@@ -52,7 +54,7 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def report(url: str, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def scrapy_report(url: str, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         *arguments: str, store: str = url, **environment: str
     ) -> subprocess.CompletedProcess[str]:
@@ -76,50 +78,60 @@ def contracts(page: Path) -> int:
     return int(text.partition("<dt>contracts</dt><dd>")[2].partition("<")[0])
 
 
-def test_reports_follow_each_other(report: Callable, tmp_path: Path) -> None:
-    pages = [tmp_path / "out" / f"report-{today()}-{number}.html" for number in ("01", "02", "03")]
-    choices = [[], ["--run", "run-2022"], ["--since", "2024-04-13"]]
-    for page, choice, expected in zip(pages, choices, (8, 4, 2), strict=True):
-        done = report(*choice)
-        assert (done.returncode, done.stdout, done.stderr) == (0, f"Report: {page}\n", "")
+def test_reports_follow_each_other(url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    pages = [folder / f"report-{today()}-{number}.html" for number in ("01", "02", "03")]
+    choices = [(None, ""), (None, "run-2022"), (date(2024, 4, 13), "")]
+    for page, (since, run), expected in zip(pages, choices, (8, 4, 2), strict=True):
+        assert report(url, folder, since, run) == page
         assert contracts(page) == expected
-    assert sorted((tmp_path / "out").iterdir()) == pages
+    assert sorted(folder.iterdir()) == pages
 
 
-def test_open_it(report: Callable, tmp_path: Path) -> None:
+def test_open_it(scrapy_report: Callable, tmp_path: Path) -> None:
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n', encoding="utf-8")
     browser.chmod(0o755)
-    assert report("--open", BROWSER=f"{browser} %s").returncode == 0
+    done = scrapy_report("--open", "--since", "2024-04-13", BROWSER=f"{browser} %s")
     page = tmp_path / "out" / f"report-{today()}-01.html"
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"Report: {page}\n", "")
     assert (tmp_path / "opened").read_text(encoding="utf-8").strip() == page.as_uri()
+    assert contracts(page) == 2
+
+
+def test_an_error_is_one_line(scrapy_report: Callable, tmp_path: Path) -> None:
+    done = scrapy_report("--run", "nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"scrapy report: the store {tmp_path / 'store.sqlite'} knows no run 'nobody'; runs are "
+        "named as their folders in DECP_RUNS_DIR\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--run", "nobody"], "knows no run 'nobody'; runs are named as their folders in"),
         (["--since", "yesterday"], "'yesterday': not a date; accepted: YYYY-MM-DD"),
         (["more"], "unknown argument: more (see --help)"),
     ],
 )
-def test_errors_are_one_line(report: Callable, arguments: list[str], message: str) -> None:
-    done = report(*arguments)
-    assert done.returncode in (1, 2)
+def test_a_bad_argument_is_one_line(
+    scrapy_report: Callable, arguments: list[str], message: str
+) -> None:
+    done = scrapy_report(*arguments)
+    assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_no_store_and_no_room(report: Callable, tmp_path: Path) -> None:
-    done = report(store=f"sqlite:///{tmp_path / 'none.sqlite'}")
-    assert done.returncode == 1
-    assert done.stderr.startswith("scrapy report: there is no store ")
-    assert not (tmp_path / "out").exists()
-    (tmp_path / "out").write_text("a file", encoding="utf-8")
-    done = report()
-    assert done.returncode == 1
-    assert done.stderr.startswith("scrapy report: File exists: ")
-    assert done.stderr.count("\n") == 1
+def test_no_store_and_no_room(url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with pytest.raises(StoreError, match="there is no store "):
+        report(f"sqlite:///{tmp_path / 'none.sqlite'}", folder, None, "")
+    assert not folder.exists()
+    folder.write_text("a file", encoding="utf-8")
+    with pytest.raises(OutputError, match=f"File exists: {folder}"):
+        report(url, folder, None, "")
 
 
 @pytest.mark.slow

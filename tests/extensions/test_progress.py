@@ -19,8 +19,9 @@ from typing import Any
 import pyte
 import pytest
 from crawling import ROOT, crawl_command
+from scrapy.exceptions import NotConfigured
 
-from dume_spider.extensions.progress import SPEED_OVER, Meter, State
+from dume_spider.extensions.progress import SPEED_OVER, Meter, Progress, State, is_on
 
 DAYS = {"date_start": "2026-03-01", "date_end": "2026-03-10"}
 #: The command of a crawl, with another pace than one line a minute.
@@ -95,6 +96,7 @@ def test_a_terminal(tmp_path: Path, address: str) -> None:
     assert any(line.endswith("INFO: Spider closed (finished)") for line in lines[-3:])
 
 
+@pytest.mark.slow
 def test_a_small_terminal_with_a_log_file(tmp_path: Path, address: str) -> None:
     log = tmp_path / "log"
     status, shown = watch(paced(tmp_path, address, LOG_FILE=str(log)), rows=6, columns=70)
@@ -120,10 +122,24 @@ def test_a_pipe(tmp_path: Path, address: str) -> None:
     assert "Crawled" not in done.stderr
 
 
-def test_off(tmp_path: Path, address: str) -> None:
+@pytest.mark.slow
+def test_off_on_a_terminal(tmp_path: Path, address: str) -> None:
     status, shown = watch(paced(tmp_path, address, PROGRESS="off"), rows=400, columns=300)
     assert status == 0
     assert not any("records/s" in line or "Progress" in line for s in shown for line in s)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("off", False), ("OFF", False), ("0", False), ("on", True), (True, True)],
+)
+def test_off(value: Any, expected: bool) -> None:
+    settings = {"PROGRESS": value}
+    assert is_on(settings) is expected
+    if not expected:
+        # Nothing is made and no signal is connected.
+        with pytest.raises(NotConfigured):
+            Progress.from_crawler(SimpleNamespace(settings=settings))
 
 
 @pytest.mark.parametrize("arguments", [["crawl", "dume"], ["reprocess", "--all"]])

@@ -319,6 +319,7 @@ def test_contrast(report: Path, browser: Browser, scheme: str) -> None:
     page.close()
 
 
+@pytest.mark.slow
 def test_it_prints(report: Path, browser: Browser) -> None:
     page = Opened.of(browser, report, DESKTOP, "dark").page
     page.emulate_media(media="print")
