@@ -88,7 +88,9 @@ class Progress:
         if getattr(spider, "run", None) is None:
             return  # a spider of somebody else's, which counts nothing
         self._meter = Meter(self.crawler)
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        # What a platform puts in its place (Zyte's) need not have all the methods of a file.
+        is_terminal = getattr(sys.stderr, "isatty", bool)
+        if is_terminal() and os.environ.get("TERM") != "dumb":
             self._screen = Screen()
         self._wait()
 
