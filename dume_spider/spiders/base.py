@@ -92,7 +92,7 @@ class BaseSpider(scrapy.Spider):
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
         values = cls.read_arguments(kwargs)
-        # Not passed on: Scrapy would set them as attributes, and one may be called `name`.
+        # Not passed on: Scrapy would set them as attributes of the spider.
         spider = super().from_crawler(crawler, *args)
         spider.values = values
         given = {name: text for name, text in kwargs.items() if not name.startswith("_")}

@@ -6,8 +6,10 @@ import pytest
 
 from dume_spider.decp.regime import ContractType
 from dume_spider.exceptions import ArgumentError
-from dume_spider.spiders.base import today
+from dume_spider.spiders.base import BaseSpider, today
+from dume_spider.spiders.boamp import BoampSpider
 from dume_spider.spiders.dume import DumeSpider
+from dume_spider.spiders.publish import PublishSpider
 
 MAIRIE = "21750001600019"
 YESTERDAY = today() - timedelta(days=1)
@@ -115,3 +117,10 @@ def test_errors(given: dict[str, str], message: str) -> None:
     with pytest.raises(ArgumentError) as raised:
         DumeSpider.read_arguments(given)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("spider", [DumeSpider, BoampSpider, PublishSpider])
+def test_no_argument_has_a_name_that_scrapyd_keeps_for_itself(spider: type[BaseSpider]) -> None:
+    """Those are not given to the spider, or the job is refused with a ``TypeError``."""
+    kept = {"project", "spider", "spider_name", "name", "priority", "jobid", "setting", "settings"}
+    assert not kept & spider.arguments.keys()

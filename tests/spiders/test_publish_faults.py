@@ -112,7 +112,7 @@ def test_creation_is_not_repeated(portal: Portal, publish: Publishing, what: str
         "create": "true",
         "structure": "plateforme",
         "siret": SIRET,
-        "name": name,
+        "structure_name": name,
         "organization": portal.organization,
     }
     with faulty(portal, Fault(what, "POST", CREATE)) as proxied:
@@ -228,7 +228,7 @@ def test_read_only(portal: Portal, publish: Publishing) -> None:
                 "create": "true",
                 "structure": "plateforme",
                 "siret": SIRET,
-                "name": f"Ville {uuid4()}",
+                "structure_name": f"Ville {uuid4()}",
                 "organization": portal.organization,
             },
             0,
@@ -317,7 +317,7 @@ def test_a_partial_editor_has_data_sets_of_its_own(portal: Portal, publish: Publ
         "create": "true",
         "structure": "plateforme",
         "siret": SIRET,
-        "name": f"Ville {uuid4()}",
+        "structure_name": f"Ville {uuid4()}",
         "organization": portal.organization,
         "files": globbed(publish),
     }
@@ -429,11 +429,11 @@ def test_the_plan_of_each_action(
             "create": "true",
             "structure": "plateforme",
             "siret": SIRET,
-            "name": f"Ville {uuid4()}",
+            "structure_name": f"Ville {uuid4()}",
             "organization": portal.organization,
             "files": globbed(publish),
         },
-        "update": {"dataset": dataset, "action": action, "name": "Ville"},
+        "update": {"dataset": dataset, "action": action, "structure_name": "Ville"},
         "delete-dataset": {"dataset": dataset, "action": action, "confirm": dataset},
         "delete-resource": {
             "dataset": dataset,
