@@ -55,6 +55,15 @@ def open_output(uri: str, crawler: Crawler) -> Output:
     return OUTPUTS[parts.scheme](uri, crawler)
 
 
+def open_place(place: str, crawler: Crawler) -> Output:
+    """The place of files that were written before, named without credentials.
+
+    Those of ``DECP_FILES_URI`` are used if that is the same. Raises :class:`ArgumentError`.
+    """
+    uri = crawler.settings["DECP_FILES_URI"]
+    return open_output(uri if shown(uri) == place else place, crawler)
+
+
 def check_uri(uri: str) -> None:
     """Raise :class:`ArgumentError` for a URI that is not known, or whose package is missing."""
     parts = _split(uri)
@@ -141,6 +150,12 @@ class RemoteOutput(Output):
         if not self.read(name, hashed.update):
             return None
         return hashed.hexdigest()
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copy a file to ``path``. Raises :class:`OutputError`, also if there is none."""
+        with path.open("wb") as file:
+            if not self.read(name, file.write):
+                raise self.error(name, "no such file")
 
     def check(self) -> None:
         """Prove with a file that files can be put there. Raises :class:`OutputError`."""

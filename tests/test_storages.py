@@ -27,7 +27,7 @@ from dume_spider import storages
 from dume_spider.decp.folder import Output, OutputFile
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.exceptions import ArgumentError, OutputError, UncertainOutputError
-from dume_spider.storages import check_uri, open_output, shown
+from dume_spider.storages import check_uri, open_output, open_place, shown
 
 SIRET = "21690123100011"
 DAY = date(2026, 3, 7)
@@ -200,6 +200,17 @@ def test_a_name_taken_at_the_last_moment_is_left_alone(place: Place) -> None:
     ]
     assert place.read()[f"{FIRST[:-2]}01.xml"] == b"another's"
     assert [file.name for file in files] == [f"{FIRST[:-2]}03.json", f"{FIRST[:-2]}03.xml"]
+
+
+@pytest.mark.parametrize("place", ["s3", "gs", "ftp"], indirect=True)
+def test_a_file_is_fetched(place: Place, tmp_path: Path) -> None:
+    settings = place.settings | {"DECP_FILES_URI": place.uri}
+    output = open_place(shown(place.uri), get_crawler(Spider, settings))
+    place.write("DECP-a.json", JSON)
+    output.fetch("DECP-a.json", tmp_path / "here")
+    assert (tmp_path / "here").read_bytes() == JSON
+    with pytest.raises(OutputError, match=f": {re.escape(shown(place.uri))}/DECP-b.json; check "):
+        output.fetch("DECP-b.json", tmp_path / "there")
 
 
 def test_what_became_of_an_announced_set(place: Place) -> None:

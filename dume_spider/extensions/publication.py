@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
 
 from scrapy import signals
@@ -19,11 +20,13 @@ from dume_spider.datagouv.publisher import Publisher
 from dume_spider.exceptions import ArgumentError, DumeSpiderError
 from dume_spider.extensions.run_summary import RunSummary, stop
 from dume_spider.spiders.publish import PublishSpider, an_id, check_settings, client_of
+from dume_spider.storages import RemoteOutput, open_place
 from dume_spider.store.publications import TRUSTED, Publications
 
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
+    from dume_spider.decp.filename import DecpFilename
     from dume_spider.run import Run
 
 logger = logging.getLogger(__name__)
@@ -42,15 +45,49 @@ _OF_ITS_OWN = {
 
 
 class OwedSpider(PublishSpider):
-    """Publishes what the store knows to be owed to the data set ``dataset``."""
+    """Publishes what the store knows to be owed to the data set ``dataset``.
+
+    Files on a server are fetched into a temporary folder.
+    """
+
+    _here: TemporaryDirectory[str] | None = None
 
     @classmethod
     def check_arguments(cls, values: dict[str, object]) -> None:
         values["action"] = "upload"
 
     def files(self) -> Sequence[Path]:
-        """The files that are owed."""
-        return self.publications.owed(self.values["dataset"])
+        """The files that are owed, where they are or will be fetched to."""
+        self._here = TemporaryDirectory(prefix="dume-spider-")
+        self._away: dict[Path, RemoteOutput] = {}
+        paths = []
+        for number, (place, name) in enumerate(self.publications.owed(self.values["dataset"])):
+            output = open_place(place, self.crawler)
+            if isinstance(output, RemoteOutput):
+                path = Path(self._here.name, str(number), name)
+                self._away[path] = output
+            else:
+                path = Path(place, name)
+            paths.append(path)
+        return paths
+
+    async def check(self, files: Iterable[Path], siret: str) -> list[tuple[Path, DecpFilename]]:
+        """Fetch the files that are away; then as any publication."""
+        here = []
+        for path in files:
+            try:
+                if output := self._away.get(path):
+                    path.parent.mkdir()
+                    await asyncio.to_thread(output.fetch, path.name, path)
+                here.append(path)
+            except (DumeSpiderError, OSError) as error:
+                self.failed(str(path), error)
+        return await super().check(here, siret)
+
+    def closed(self, reason: str) -> None:
+        super().closed(reason)
+        if self._here is not None:
+            self._here.cleanup()
 
 
 class PublishAfter:

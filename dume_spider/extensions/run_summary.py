@@ -13,7 +13,7 @@ from scrapy import signals
 from scrapy.exceptions import CloseSpider
 
 from dume_spider.exceptions import DumeSpiderError
-from dume_spider.storages import open_output, shown
+from dume_spider.storages import open_place
 from dume_spider.store.ledger import Harvest, take_up
 from dume_spider.store.store import PlannedFile, Store
 
@@ -169,12 +169,8 @@ class RunSummary:
 
 
 def is_in_place(place: str, files: Sequence[PlannedFile], crawler: Crawler) -> bool:
-    """Whether the files that an earlier run had planned are in their place.
-
-    The place is named without credentials: those of ``DECP_FILES_URI`` are used for it.
-    """
-    uri = crawler.settings["DECP_FILES_URI"]
-    return open_output(uri if shown(uri) == place else place, crawler).settle(files)
+    """Whether the files that an earlier run had planned are in their place."""
+    return open_place(place, crawler).settle(files)
 
 
 def stop(run: Run, error: DumeSpiderError) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, exists, insert, or_, select
@@ -35,6 +34,13 @@ class Publication(NamedTuple):
     dataset: str
     resource: str
     url: str
+
+
+class OwedFile(NamedTuple):
+    """A file that is to be published: its place, without credentials, and its name there."""
+
+    place: str
+    name: str
 
 
 class Publications:
@@ -76,7 +82,7 @@ class Publications:
         line = {"run": self._store.number_of(run), "portal": self._portal, "dataset": dataset}
         self._store.database.write(lambda connection: connection.execute(added, line))
 
-    def owed(self, dataset: str) -> list[Path]:
+    def owed(self, dataset: str) -> list[OwedFile]:
         """The files that are to be published in a data set and were not yet, by name.
 
         They are those of runs that have ended ``complete`` or ``probable``, or whose harvest
@@ -84,7 +90,7 @@ class Publications:
         """
         with self._store.database.reading() as connection:
             lines = connection.execute(_OWED, {"of_portal": self._portal, "of_dataset": dataset})
-            return [Path(line.folder) / line.name for line in lines]
+            return [OwedFile(line.folder, line.name) for line in lines]
 
 
 def published_names(database: Database, day: date) -> list[str]:

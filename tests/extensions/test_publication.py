@@ -186,6 +186,39 @@ def test_a_harvest_that_is_not_whole_is_not_published(portal: Portal, harvest: H
     assert set(resources(portal, dataset)) == names
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("portal", ["replica"], indirect=True)
+def test_files_in_an_object_storage(portal: Portal, harvest: Harvest, s3_url: str) -> None:
+    """They are fetched to be published; one that is gone is named."""
+    import boto3
+
+    account = {"aws_access_key_id": "test", "aws_secret_access_key": "secret"}
+    client = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1", **account)
+    client.create_bucket(Bucket="publication")
+    settings = {
+        "DECP_FILES_URI": "s3://test:secret@publication/decp",
+        "AWS_ENDPOINT_URL": s3_url,
+        "AWS_REGION_NAME": "us-east-1",
+        "RETRY_TIMES": "0",
+    }
+    dataset = new_dataset(portal)
+    rows = [row("A"), row("B")]
+    down = ("--down-after", 3)
+    done = harvest(portal, dataset, *rows, settings=settings, sandbox=down)
+    assert done.status == 3, done.output
+    (gone,) = [file["name"] for file in done.summary["files"]]
+    client.delete_object(Bucket="publication", Key=f"decp/{gone}")
+    # Its number is not given again: another's is higher.
+    client.put_object(Bucket="publication", Key=f"decp/{gone}".replace("-01.", "-02."), Body=b"")
+    done = harvest(portal, dataset, *rows, settings=settings)
+    assert done.status == 1, done.output
+    assert len(re.findall(f"ERROR: .*: s3://publication/decp/{gone}; check ", done.output)) == 1
+    (published,) = publications(done)
+    assert [each["reference"] for each in published["failures"]] == [gone]
+    (there,) = {file["name"] for file in done.summary["files"]} - {gone}
+    assert set(resources(portal, dataset)) == {there}
+
+
 @pytest.mark.parametrize(
     ("role", "dataset", "expected"),
     [

@@ -68,10 +68,8 @@ def test_conventions(
     dataset = done.summary["published"][0]["dataset"]
     shown = api(portal, "GET", f"datasets/{dataset}/")
     wanted = DecpDataset(structure, siret, arguments["structure_name"], "lov2", "weekly")
-    assert (
-        shown["title"]
-        == f"Données essentielles des marchés publics - {arguments['structure_name']}"
-    )
+    name = arguments["structure_name"]
+    assert shown["title"] == f"Données essentielles des marchés publics - {name}"
     assert shown["description"].strip() == wanted.description.strip()
     assert siret in shown["description"]
     assert "https://github.com/139bercy/format-commande-publique" in shown["description"]
@@ -216,7 +214,8 @@ def test_update_asks_for_what_the_data_set_does_not_tell(
     done = publish(portal, {"dataset": new_dataset(portal), "action": "update"})
     assert done.status == 1
     assert done.errors == [
-        "publish: action=update: the data set does not tell its structure_name; give structure_name=…"
+        "publish: action=update: the data set does not tell its structure_name; give "
+        "structure_name=…"
     ]
 
 

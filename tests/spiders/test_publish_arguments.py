@@ -116,8 +116,8 @@ def test_values(given: dict[str, str], expected: dict[str, Any]) -> None:
         ),
         (
             {"dataset": DATASET, "files": "2.json", "structure_name": "x"},
-            "publish: action=upload: argument structure_name does not go with it; accepted: action, "
-            "create, dataset, dry_run, files, remote_url, siret",
+            "publish: action=upload: argument structure_name does not go with it; accepted: "
+            "action, create, dataset, dry_run, files, remote_url, siret",
         ),
         (
             {"dataset": DATASET, "files": "2.json,none-*"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,12 @@ from dume_spider.decp.folder import OutputFile
 from dume_spider.decp.regime import Regime
 from dume_spider.store.doors import Door
 from dume_spider.store.ledger import Harvest, take_up
-from dume_spider.store.publications import Publication, Publications, published_names
+from dume_spider.store.publications import (
+    OwedFile,
+    Publication,
+    Publications,
+    published_names,
+)
 from dume_spider.store.store import Candidate, RecordKeys, Store
 from dume_spider.store.tables import publications
 
@@ -103,9 +107,9 @@ def test_what_is_owed(store: Store, written: Callable[..., Harvest]) -> None:
     written("3", "3")  # not to be published
     written("4", "4")
     known.intend("4", "another")
-    owed = [Path(FOLDER) / name(run) for run in ("1", "2")]
+    owed = [OwedFile(FOLDER, name(run)) for run in ("1", "2")]
     assert known.owed("d") == owed
-    assert known.owed("another") == [Path(FOLDER) / name("4")]
+    assert known.owed("another") == [OwedFile(FOLDER, name("4"))]
     assert Publications(store, "https://demo.data.gouv.fr/api/1").owed("d") == []
     # In another data set, or with another content, it is not this file that was published.
     known.note("1", publication("1", "another"), Door.NEW)
@@ -125,10 +129,10 @@ def test_runs_that_did_not_end_well(
     known.intend("1", "d")
     written("2", "other")
     known.intend("2", "d")
-    assert known.owed("d") == [Path(FOLDER) / name("2")]
+    assert known.owed("d") == [OwedFile(FOLDER, name("2"))]
     if status is None:  # it was running, or killed: it is carried on in the same run
         store.end_run("1", "complete", {})
         first.end()
     else:
         written("3", "same", "probable")
-    assert known.owed("d") == [Path(FOLDER) / name(run) for run in ("1", "2")]
+    assert known.owed("d") == [OwedFile(FOLDER, name(run)) for run in ("1", "2")]
