@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -191,12 +192,13 @@ class Command(ScrapyCommand):
                 ready[counts + what] = f"{base}/_sandbox/{what}"
             ready.update({f"{name}_{key}": value for key, value in replica.describe().items()})
 
-        with TemporaryDirectory(prefix="dume-spider-sandbox-") as folder:
+        with ExitStack() as stack:
             try:
                 if opts.dume_port is not None:
                     replica = DumeReplica(_rows(opts), cap=opts.cap)
                     start("dume", opts.dume_port, replica, counts="")
                 if opts.datagouv_port is not None:
+                    folder = stack.enter_context(TemporaryDirectory(prefix="dume-spider-"))
                     portal = DatagouvReplica(Path(folder))
                     start("datagouv", opts.datagouv_port, portal, counts="datagouv_")
             except DumeSpiderError as error:
