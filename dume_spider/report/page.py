@@ -21,7 +21,7 @@ from dume_spider.report.awards import compare
 from dume_spider.report.coverage import FIRST_DAY, Scope, read_coverage
 from dume_spider.report.cpv import DIVISIONS
 from dume_spider.report.figures import Party, Refusals, Survey, refusals, survey
-from dume_spider.store.reading import RunLine, StoreReader
+from dume_spider.store.reading import FileLine, PublicationLine, RunLine, StoreReader
 
 #: Lines of charts, of tables, and scopes, months and searches of the calendar that are shown.
 BARS, LINES, SCOPES, MONTHS, WINDOWS = 15, 200, 4, 60, 10_000
@@ -136,6 +136,7 @@ def make_page(
                 "more notices",
             ),
             files=files,
+            published=_published(reader, files),
             files_count=files_count,
             files_bytes=files_bytes,
             runs=shown_runs[:LINES],
@@ -159,6 +160,19 @@ def _dated(surveyed: Survey, made: date) -> Counter[tuple[date, str]]:
             if FIRST_DAY <= day <= made + timedelta(366):
                 dated[day, kind] = count
     return dated
+
+
+def _published(
+    reader: StoreReader, files: Sequence[FileLine]
+) -> dict[str, dict[tuple[str, str], PublicationLine]]:
+    """By name, the last publication of each file in each data set. What was published under
+    the name of a file but is another one is left out; a link is taken for the file."""
+    known = {file.name: file.sha1 for file in files}
+    published: dict[str, dict[tuple[str, str], PublicationLine]] = {}
+    for line in reader.publications(list(known)):
+        if line.sha1 in ("", known[line.name]):
+            published.setdefault(line.name, {}).setdefault((line.portal, line.dataset), line)
+    return published
 
 
 def _ranked(bars: Iterable[tuple[str, int]], label: str, unit: str) -> charts.Chart | None:

@@ -219,9 +219,6 @@ class BoampSpider(HarvestSpider):
         )
         yield from self.ask_all(waiting)
 
-    def days_done(self) -> tuple[int, int] | None:
-        return self.planner and (self.planner.days_done, self.planner.days_asked)
-
     # Searches.
 
     def days_done(self) -> tuple[int, int] | None:
