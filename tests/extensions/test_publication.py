@@ -222,6 +222,17 @@ def test_what_is_refused_is_said_before_the_first_request(
     assert done.files() == []
 
 
+def test_a_bucket_is_not_published_from(portal: Portal, harvest: Harvest) -> None:
+    settings = {"DECP_FILES_URI": "s3://key:secret@bucket/decp"}
+    done = harvest(portal, dataset := new_dataset(portal), row("A"), settings=settings)
+    assert done.status == 1
+    assert (
+        f"ERROR: PUBLISH_DATASET='{dataset}': publishes files from a folder, and "
+        "DECP_FILES_URI='s3://bucket/decp' is none; leave one of them out"
+    ) in done.output
+    assert harvest.searches == 0
+
+
 @pytest.mark.slow
 def test_a_portal_without_an_answer_does_not_stop_a_harvest(
     portal: Portal, harvest: Harvest
