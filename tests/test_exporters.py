@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import openpyxl
@@ -98,9 +97,9 @@ def test_contracts_have_their_own_columns() -> None:
     assert dict(zip(header, line, strict=True))["objet"] == "=x"
 
 
-def test_without_items(tmp_path: Path) -> None:
-    assert written(CsvFeedExporter, []) == b"\n" or written(CsvFeedExporter, []) == b""
-    assert list(sheet(written(XlsxFeedExporter, [])).iter_rows(values_only=True)) in ([], [()])
+def test_without_items() -> None:
+    assert written(CsvFeedExporter, []) == b""
+    assert [*sheet(written(XlsxFeedExporter, [])).iter_rows(values_only=True)] == []
 
 
 def test_a_sheet_that_is_full_goes_on_in_another(
