@@ -252,6 +252,17 @@ def test_an_empty_week_is_incomplete(boamp: Crawler) -> None:
 
 
 @pytest.mark.slow
+def test_an_empty_day_is_told(boamp: Crawler) -> None:
+    """It may be a holiday; a daily job that finds nothing should say so all the same."""
+    with served([]) as service:
+        done = boamp(service, {"date": "2026-09-08"})
+    assert done.status == 0, done.output
+    (advice,) = done.summary["advice"]
+    assert advice.startswith("Nothing was found from 2026-09-08 to 2026-09-08: check the filters")
+    assert advice in done.output
+
+
+@pytest.mark.slow
 def test_a_filter_that_matches_nothing_is_only_a_warning(boamp: Crawler) -> None:
     with served(some_notices(70)) as service:
         done = boamp(service, {**WEEK, "keyword": "aéroport lunaire"})
@@ -261,6 +272,7 @@ def test_a_filter_that_matches_nothing_is_only_a_warning(boamp: Crawler) -> None
     assert advice.startswith("Nothing was found from 2026-09-07 to 2026-09-13: check the filters")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
@@ -269,8 +281,8 @@ def test_a_filter_that_matches_nothing_is_only_a_warning(boamp: Crawler) -> None
             {"error_code": "ODSQLSyntaxError", "message": "unexpected ( at position 8"},
             "HTTP status 400, ODSQLSyntaxError: unexpected ( at position 8",
         ),
-        pytest.param(403, "<html>", "HTTP status 403", marks=pytest.mark.slow),
-        pytest.param(401, {}, "HTTP status 401", marks=pytest.mark.slow),
+        (403, "<html>", "HTTP status 403"),
+        (401, {}, "HTTP status 401"),
     ],
 )
 def test_a_refusal_ends_the_run(boamp: Crawler, status: int, body: Any, said: str) -> None:
