@@ -69,9 +69,9 @@ class Sandbox:
         """What was asked of the replica so far."""
         return self._get("stats")
 
-    def references(self) -> dict[str, int]:
-        """How often each reference was asked for."""
-        return self._get("references")
+    def references(self, service: str = "dume") -> dict[str, int]:
+        """How often each reference was asked for, or each notice of the ``boamp``."""
+        return self._get("boamp_references" if service == "boamp" else "references")
 
     def _get(self, what: str) -> Any:
         with urllib.request.urlopen(self.ready[what], timeout=30) as response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jobs
 import pytest
 from jobs import JOBS, Job
 
@@ -14,7 +15,13 @@ def job(request: pytest.FixtureRequest) -> Job:
     return request.param
 
 
-@pytest.fixture
-def sandbox(job: Job, start_sandbox: Callable[..., Any]) -> Any:
-    """The sandbox of the job."""
-    return start_sandbox(*job.sandbox)
+@pytest.fixture(params=[jobs.DUME, jobs.BOAMP], ids=lambda job: job.spider)
+def harvest(request: pytest.FixtureRequest) -> Job:
+    """A job that collects, and that the next one carries on when it was stopped."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def sandbox(start_sandbox: Callable[..., Any]) -> Any:
+    """The services that the jobs of a module ask."""
+    return start_sandbox(*jobs.SANDBOX)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jobs
 import pytest
 import servers
 from crawling import ROOT
-from jobs import BY_SPIDER, Job
+from jobs import PUBLISH, Job
 
 pytestmark = pytest.mark.slow
 
@@ -65,17 +69,19 @@ def run(job: Job, sandbox: Any, folder: Path, settings: dict[str, str]) -> dict[
         text=True,
         check=False,
         timeout=120,
+        env=os.environ | {jobs.KEY: jobs.portal(sandbox).keys["owner"]},
     )
     assert done.returncode == 0, done.stderr
-    return {path.name: path.read_bytes() for path in (folder / "decp").iterdir()}
+    return {path.name: path.read_bytes() for path in folder.glob("decp/*")}
 
 
-def test_a_harvest(job: Job, sandbox: Any, redis: Any, tmp_path: Path) -> None:
-    plain = run(job, sandbox, tmp_path / "plain", {})
+def test_a_harvest(harvest: Job, sandbox: Any, redis: Any, tmp_path: Path) -> None:
+    plain = run(harvest, sandbox, tmp_path / "plain", {})
     before = redis.info("stats")["total_commands_processed"]
-    assert run(job, sandbox, tmp_path / "redis", settings_for(job, redis)) == plain
-    without, summary = (job.summary(tmp_path / name) for name in ("plain", "redis"))
+    assert run(harvest, sandbox, tmp_path / "redis", settings_for(harvest, redis)) == plain
+    without, summary = (harvest.summary(tmp_path / name) for name in ("plain", "redis"))
     assert summary["counts"] == without["counts"]
+    assert summary["counts"]["new"]
     # Each request went through Redis, none was asked twice, and none is left.
     assert summary["requests"] == without["requests"]
     asked = sum(summary["requests"].values())
@@ -83,25 +89,35 @@ def test_a_harvest(job: Job, sandbox: Any, redis: Any, tmp_path: Path) -> None:
     assert redis.keys() == []
 
 
+def test_a_publication(sandbox: Any, redis: Any, tmp_path: Path) -> None:
+    """Its requests go one by one to the downloader: none waits in Redis, with the key."""
+    for step in PUBLISH.steps():
+        files = run(step, sandbox, tmp_path, settings_for(step, redis))
+    expected = {name: hashlib.sha1(data).hexdigest() for name, data in files.items()}
+    jobs.check_published(sandbox, PUBLISH.summary(tmp_path), expected)
+    assert redis.keys() == []
+
+
 def test_what_a_killed_worker_left_in_redis_is_not_asked_twice(
-    start_sandbox: Callable[..., Any], redis: Any, tmp_path: Path
+    harvest: Job, start_sandbox: Callable[..., Any], redis: Any, tmp_path: Path
 ) -> None:
-    job = BY_SPIDER["dume"]
-    sandbox = start_sandbox(*job.sandbox)
-    settings = settings_for(job, redis)
+    sandbox = start_sandbox(*jobs.SANDBOX)
+    settings = settings_for(harvest, redis)
     process = subprocess.Popen(
-        job.command(sandbox, tmp_path, settings | {"DOWNLOAD_DELAY": "0.1"}),
+        harvest.command(sandbox, tmp_path, settings | {"DOWNLOAD_DELAY": "0.1"}),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while sum(sandbox.references().values()) < 10:
+    while sum(sandbox.references(harvest.spider).values()) < 10:
         assert process.poll() is None
+        time.sleep(0.02)
     process.kill()
     process.wait()
     assert redis.zcard(settings["SCHEDULER_QUEUE_KEY"])
-    run(job, sandbox, tmp_path, settings)
-    assert job.summary(tmp_path)["status"] == "complete"
-    asked = sandbox.references()
-    assert sum(asked.values()) <= len(asked) + 1  # what was on its way
+    run(harvest, sandbox, tmp_path, settings)
+    assert harvest.summary(tmp_path)["status"] == "complete"
+    asked = sandbox.references(harvest.spider)
+    # What was on its way, and what had come but was not stored yet.
+    assert sum(asked.values()) <= len(asked) + 2
     assert redis.keys() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -12,12 +13,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import jobs
 import pytest
 from crawling import ROOT
-from jobs import BY_SPIDER, Job
+from jobs import DAYS, DUME, PUBLISH, Job
+from publishing import new_dataset
+
+from dume_spider.sandbox.boamp_rows import generate_notices
 
 START = Path(sys.executable).with_name("start-crawl")
 #: What a job may use, in MB.
@@ -39,9 +45,20 @@ def test_the_requirements_are_those_of_the_project_and_two_more() -> None:
 
 
 class CloudJob:
-    """A running job: the lines of its pipe by kind, as they come."""
+    """A running job: the lines of its pipe by kind, as they come.
 
-    def __init__(self, folder: Path, job: Job, settings: dict[str, str]):
+    ``key`` is that of the portal: the platform puts it into the environment of the job.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        spider: str,
+        arguments: dict[str, str],
+        settings: dict[str, str],
+        key: str,
+    ):
+        self.folder = folder
         folder.mkdir()
         pipe = folder / "pipe"
         os.mkfifo(pipe)
@@ -51,8 +68,8 @@ class CloudJob:
         data = {
             "key": "1/2/3",
             "auth": "no secret",
-            "spider": job.spider,
-            "spider_args": dict(job.arguments),
+            "spider": spider,
+            "spider_args": arguments,
         }
         # The settings of the project, as its owner has put them in the dashboard.
         self._output = (folder / "output").open("wb")
@@ -70,6 +87,7 @@ class CloudJob:
                 "SHUB_SETTINGS": json.dumps({"project_settings": settings}),
                 "SHUB_FIFO_PATH": str(pipe),
                 "SHUB_JOB_MEMORY_LIMIT": str(LIMIT),
+                jobs.KEY: key,
             },
         )
 
@@ -104,8 +122,16 @@ class Cloud:
 
     def run(self, name: str, job: Job, sandbox: Any, **more: str) -> CloudJob:
         """Start a job, with further settings."""
-        given = {setting: sandbox.ready[key] for setting, key in job.addresses.items()}
-        self.started.append(CloudJob(self.folder / name, job, self.settings | given | more))
+        given = {setting: sandbox.ready[key] for setting, key in jobs.ADDRESSES.items()}
+        self.started.append(
+            CloudJob(
+                self.folder / name,
+                job.spider,
+                job.arguments(sandbox, self.folder),
+                self.settings | given | job.further | more,
+                jobs.portal(sandbox).keys["owner"],
+            )
+        )
         return self.started[-1]
 
     def files(self) -> dict[str, bytes]:
@@ -159,50 +185,100 @@ def records_of(items: list[dict[str, Any]]) -> list[str]:
     return sorted(json.dumps(item["record"], sort_keys=True) for item in items)
 
 
-@pytest.mark.slow
-def test_a_job(cloud: Cloud, job: Job, sandbox: Any) -> None:
-    ran = cloud.run("job", job, sandbox)
+def check_items(job: Job, items: list[dict[str, Any]], cloud: Cloud) -> None:
+    """Hold what the item store got against the files, or against what was served."""
+    for item in items:
+        assert job.keys <= item.keys()
+    if job.spider == "dume":
+        assert records_in(cloud.files()) == records_of(items)
+    else:
+        days = [date.fromisoformat(day) for day in DAYS.values()]
+        notices = generate_notices(jobs.NOTICES, 0, *days)
+        assert {item["idweb"]: item["donnees_raw"] for item in items} == {
+            notice["idweb"]: notice["donnees"] for notice in notices
+        }
+        assert cloud.files() == {}
+
+
+def check_ended(ran: CloudJob, sandbox: Any) -> None:
+    """Wait until a job has ended well, and look at what it left."""
     status, memory = ran.wait()
     lines = ran.lines
     assert status == 0, ran.log
     assert lines["FIN"] == [{"outcome": "finished"}]
     assert "is complete: " in ran.log
-    assert "secret" not in ran.log.replace("no secret", "")
     assert "Traceback" not in ran.log
-    assert {line["status"] for line in lines["REQ"]} == {200}
-    items = lines["ITM"]
-    assert items
-    assert {"reference", "type", "regime", "record"} <= items[0].keys()
-    assert lines["STA"][-1]["stats"]["item_scraped_count"] == len(items)
-    assert records_in(cloud.files()) == records_of(items)
+    assert {line["status"] for line in lines["REQ"]} <= {200, 201}
+    assert lines["STA"][-1]["stats"].get("item_scraped_count", 0) == len(lines["ITM"])
     assert memory < LIMIT / 2
+    # Neither the key of the portal nor the account of the object storage.
+    told = json.dumps(lines)
+    assert "secret" not in told.replace("no secret", "")
+    jobs.look_for_key(jobs.portal(sandbox).keys["owner"], ran.folder, told)
 
 
 @pytest.mark.slow
-def test_a_job_after_one_that_was_killed(cloud: Cloud, start_sandbox: Callable[..., Any]) -> None:
+def test_a_job(cloud: Cloud, harvest: Job, sandbox: Any) -> None:
+    ran = cloud.run("job", harvest, sandbox)
+    check_ended(ran, sandbox)
+    assert ran.lines["ITM"]
+    check_items(harvest, ran.lines["ITM"], cloud)
+
+
+@pytest.mark.slow
+def test_a_job_that_publishes(cloud: Cloud, sandbox: Any) -> None:
+    """Files that are on its disk; here another job's."""
+    for job in PUBLISH.steps():
+        ran = cloud.run(job.spider, job, sandbox, DECP_FILES_URI=str(cloud.folder / "decp"))
+        check_ended(ran, sandbox)
+    assert {line["method"] for line in ran.lines["REQ"]} == {"GET", "POST", "PUT"}
+    assert ran.lines["ITM"] == []
+    (path,) = ran.folder.glob("data/runs/*/summary.json")
+    files = {
+        path.name: hashlib.sha1(path.read_bytes()).hexdigest()
+        for path in (cloud.folder / "decp").iterdir()
+    }
+    jobs.check_published(sandbox, json.loads(path.read_text(encoding="utf-8")), files)
+
+
+@pytest.mark.slow
+def test_a_job_whose_files_are_published(cloud: Cloud, sandbox: Any) -> None:
+    """By setting, from the object storage: one job, with one outcome and its own items."""
+    dataset = new_dataset(jobs.portal(sandbox))
+    ran = cloud.run("job", DUME, sandbox, PUBLISH_DATASET=dataset)
+    check_ended(ran, sandbox)
+    check_items(DUME, ran.lines["ITM"], cloud)
+    files = {
+        name.removeprefix("decp/"): hashlib.sha1(data).hexdigest()
+        for name, data in cloud.files().items()
+    }
+    (path,) = ran.folder.glob("data/runs/publish-*/summary.json")
+    jobs.check_published(sandbox, json.loads(path.read_text(encoding="utf-8")), files)
+
+
+@pytest.mark.slow
+def test_a_job_after_one_that_was_killed(
+    cloud: Cloud, harvest: Job, start_sandbox: Callable[..., Any]
+) -> None:
     """What the first has got is not on its disk, which is lost."""
-    job = BY_SPIDER["dume"]
-    sandbox = start_sandbox(*job.sandbox)
-    killed = cloud.run("killed", job, sandbox, DOWNLOAD_DELAY="0.1")
+    sandbox = start_sandbox(*jobs.SANDBOX)
+    killed = cloud.run("killed", harvest, sandbox, DOWNLOAD_DELAY="0.1")
     while len(killed.lines["ITM"]) < 10:
         assert killed.process.poll() is None, killed.log
         time.sleep(0.02)
     killed.process.kill()
     killed.wait()
     assert not killed.lines["FIN"]
-    again = cloud.run("again", job, sandbox)
-    status, _ = again.wait()
-    assert status == 0, again.log
+    again = cloud.run("again", harvest, sandbox)
+    check_ended(again, sandbox)
     assert " carried on: " in again.log
-    items = {item["reference"]: item for job in (killed, again) for item in job.lines["ITM"]}
-    assert records_in(cloud.files()) == records_of(list(items.values()))
+    items = {item[harvest.key]: item for job in (killed, again) for item in job.lines["ITM"]}
+    check_items(harvest, list(items.values()), cloud)
 
 
 @pytest.mark.slow
 def test_a_bad_argument(cloud: Cloud, start_sandbox: Callable[..., Any]) -> None:
-    job = BY_SPIDER["dume"]
-    bad = Job(job.spider, {"dat": "x"}, job.sandbox, job.addresses)
-    ran = cloud.run("bad", bad, start_sandbox(*job.sandbox))
+    ran = cloud.run("bad", Job("dume", {"dat": "x"}), start_sandbox(*jobs.SANDBOX))
     status, _ = ran.wait()
     assert status == 1
     assert "dume: unknown argument 'dat' ('x'); accepted: " in ran.log
