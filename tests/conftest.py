@@ -261,6 +261,24 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
+@pytest.fixture
+def new_schema(postgresql: str) -> Iterator[Callable[[], str]]:
+    """A maker of URLs of stores that do not exist yet, each in a schema of its own."""
+    import psycopg
+
+    made: list[str] = []
+    with psycopg.connect(postgresql.replace("+psycopg", ""), autocommit=True) as connection:
+
+        def new() -> str:
+            made.append(f"store_{len(made)}")
+            connection.execute(f"CREATE SCHEMA {made[-1]}")
+            return f"{postgresql}?options=-csearch_path%3D{made[-1]}"
+
+        yield new
+        for name in made:
+            connection.execute(f"DROP SCHEMA {name} CASCADE")
+
+
 @pytest.fixture(scope="session")
 def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the S3 protocol."""

@@ -143,33 +143,28 @@ class Cloud:
 
 
 @pytest.fixture
-def cloud(postgresql: str, s3_url: str, tmp_path: Path) -> Iterator[Cloud]:
+def cloud(new_schema: Callable[[], str], s3_url: str, tmp_path: Path) -> Iterator[Cloud]:
     if not START.exists():
         pytest.skip("needs scrapinghub-entrypoint-scrapy (pip install -r requirements-dev.txt)")
     import boto3
-    import psycopg
 
     name = f"zyte-{secrets.token_hex(6)}"
     account = {"aws_access_key_id": "test", "aws_secret_access_key": "secret"}
     client = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1", **account)
     client.create_bucket(Bucket=name)
     settings = {
-        "DECP_STORE_URL": f"{postgresql}?options=-csearch_path%3D{name.replace('-', '_')}",
+        "DECP_STORE_URL": new_schema(),
         "DECP_FILES_URI": f"s3://test:secret@{name}/decp",
         "AWS_ENDPOINT_URL": s3_url,
         "AWS_REGION_NAME": "us-east-1",
         "DOWNLOAD_DELAY": "0",
     }
-    address = postgresql.replace("+psycopg", "")
-    with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {name.replace('-', '_')}")
-        cloud = Cloud(tmp_path, settings, client, name)
-        yield cloud
-        for job in cloud.started:
-            if job.process.returncode is None:
-                job.process.kill()
-                job.wait()
-        connection.execute(f"DROP SCHEMA {name.replace('-', '_')} CASCADE")
+    cloud = Cloud(tmp_path, settings, client, name)
+    yield cloud
+    for job in cloud.started:
+        if job.process.returncode is None:
+            job.process.kill()
+            job.wait()
 
 
 def records_in(files: dict[str, bytes]) -> list[str]:

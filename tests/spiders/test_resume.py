@@ -20,8 +20,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from crawling import ROOT, Crawl, crawl_command, finished
+from sqlalchemy import create_engine, inspect, select
 
 from dume_spider.sandbox.generator import generate
+from dume_spider.store.tables import found
 
 MARCH = {"date_start": "2026-03-01", "date_end": "2026-03-31"}
 RECORDS = ("--seed", 11, "--from", "2026-03-01", "--to", "2026-03-31")
@@ -32,14 +34,14 @@ ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "error"}
 
 def per_buyer(folder: Path) -> dict[str, Counter[str]]:
     """The records of all JSON files of a folder by the SIRET in their names, in any order."""
-    found: dict[str, Counter[str]] = {}
+    records_of: dict[str, Counter[str]] = {}
     for path in (folder / "decp").glob("*.json"):
         marches = json.loads(path.read_bytes())["marches"]
         parts = [marches] if isinstance(marches, list) else marches.values()
         records = Counter(json.dumps(record, sort_keys=True) for part in parts for record in part)
         siret = path.name.split("-")[1]
-        found[siret] = found.get(siret, Counter()) + records
-    return found
+        records_of[siret] = records_of.get(siret, Counter()) + records
+    return records_of
 
 
 def rejected_rows(crawl: Crawl) -> list[str]:
@@ -69,33 +71,36 @@ def check_same(done: Crawl, undisturbed: Crawl) -> None:
     assert not list(done.folder.glob("store.sqlite-harvest-*"))
 
 
-def settled(folder: Path) -> set[str]:
-    """The references that the store says have left."""
-    path = folder / "store.sqlite"
-    if not path.exists():
-        return set()
-    with closing(sqlite3.connect(path)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'found'").fetchone():
+def settled(store: str) -> set[str]:
+    """The references that the store at this URL says have left."""
+    engine = create_engine(store)
+    try:
+        if not inspect(engine).has_table(found.name):
             return set()
-        return {
-            reference
-            for (reference,) in connection.execute("SELECT reference FROM found WHERE settled")
-        }
+        with engine.connect() as connection:
+            return set(connection.scalars(select(found.c.reference).where(found.c.settled)))
+    finally:
+        engine.dispose()
+
+
+def in_folder(folder: Path) -> str:
+    """The URL of the store that crawls have if they are not told another."""
+    return f"sqlite:///{folder / 'store.sqlite'}"
 
 
 class Watch:
     """Sees to it that no reference is asked for again once it is stored."""
 
-    def __init__(self, sandbox: Any, folder: Path):
+    def __init__(self, sandbox: Any, store: str):
         self.sandbox = sandbox
-        self.folder = folder
+        self.store = store
         self.stored: dict[str, int] = {}
 
     def interrupted(self) -> int:
         """To be called while no process runs; how many references are stored."""
         self.check()
         given = self.sandbox.references()
-        self.stored = {reference: given.get(reference, 0) for reference in settled(self.folder)}
+        self.stored = {reference: given.get(reference, 0) for reference in settled(self.store)}
         return len(self.stored)
 
     def check(self) -> None:
@@ -155,25 +160,39 @@ def undisturbed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("detail", "kills", "seed"), [("always", 10, 1), ("auto", 4, 2), ("never", 4, 3)]
+    ("detail", "kills", "seed", "engine"),
+    [
+        ("always", 10, 1, "sqlite"),
+        ("auto", 4, 2, "sqlite"),
+        ("never", 4, 3, "sqlite"),
+        ("always", 10, 1, "postgresql"),
+    ],
 )
 def test_kill_9_at_random_moments(
     start_sandbox: Callable[..., Any],
     crawl: Callable[..., Crawl],
     undisturbed: Callable[..., Crawl],
     tmp_path: Path,
+    request: pytest.FixtureRequest,
     detail: str,
     kills: int,
     seed: int,
+    engine: str,
 ) -> None:
+    store = in_folder(tmp_path)
+    if engine == "postgresql":
+        store = request.getfixturevalue("new_schema")()
+    settings = {"DECP_STORE_URL": store}
     sandbox = start_sandbox(*FEW, "--latency", 0.02)
     arguments = MARCH | {"detail": detail}
     dice = random.Random(seed)
-    watch = Watch(sandbox, tmp_path)
+    watch = Watch(sandbox, store)
     total = sum(undisturbed(detail=detail).summary["requests"].values())
     stored = []
     for _ in range(kills):
-        process = start(tmp_path, sandbox.url, arguments, CONCURRENT_REQUESTS_PER_DOMAIN="4")
+        process = start(
+            tmp_path, sandbox.url, arguments, CONCURRENT_REQUESTS_PER_DOMAIN="4", **settings
+        )
         wait_for(process, sandbox, dice.randint(1, max(2, total // kills)))
         time.sleep(dice.uniform(0, 0.05))
         process.kill()
@@ -182,7 +201,7 @@ def test_kill_9_at_random_moments(
     assert stored == sorted(stored)
     if detail == "always":
         assert len(set(stored)) > kills / 2, stored
-    done = crawl(sandbox.url, arguments)
+    done = crawl(sandbox.url, arguments, settings)
     watch.check()
     check_same(done, undisturbed(detail=detail))
     # Four requests at most were on their way at each kill: sent, and perhaps never answered.
@@ -216,7 +235,7 @@ def test_a_disk_that_is_full_and_freed(
     tmp_path: Path,
 ) -> None:
     sandbox = start_sandbox(*FEW)
-    watch = Watch(sandbox, tmp_path)
+    watch = Watch(sandbox, in_folder(tmp_path))
     stored = []
     for size in (500_000, 700_000):
         full = crawl(
@@ -246,7 +265,7 @@ def test_stopped_and_carried_on_with_and_without_jobdir(
     jobdir: bool,
 ) -> None:
     sandbox = start_sandbox(*FEW, "--latency", 0.02)
-    watch = Watch(sandbox, tmp_path)
+    watch = Watch(sandbox, in_folder(tmp_path))
     settings = {"JOBDIR": str(tmp_path / "job")} if jobdir else {}
     stored = []
     for _ in range(2):
@@ -274,13 +293,13 @@ def test_a_service_that_is_down_and_comes_back(
     tmp_path: Path,
 ) -> None:
     sandbox = start_sandbox(*FEW, "--down-after", 50)
-    watch = Watch(sandbox, tmp_path)
+    watch = Watch(sandbox, in_folder(tmp_path))
     down = crawl(sandbox.url, MARCH, {"RETRY_TIMES": "1"})
     assert down.status == 3, down.output
     assert down.summary["finish_reason"] == "service_down"
     assert down.summary["balanced"]
     assert down.summary["failures"]
-    stored = settled(tmp_path)
+    stored = settled(in_folder(tmp_path))
     assert 20 < len(stored) < 50
     watch.interrupted()
     port = urlsplit(sandbox.url).port
@@ -418,7 +437,7 @@ def test_a_row_that_another_pipeline_loses_keeps_its_reference_from_being_settle
     environment = {"PYTHONPATH": "tests", "LOSE": how}
     lost = crawl(url, day, {"ITEM_PIPELINES": json.dumps(pipelines)}, env=environment)
     assert lost.status == 1, lost.output
-    assert settled(lost.folder) == {"B"}
+    assert settled(in_folder(lost.folder)) == {"B"}
     done = crawl(url, day)
     assert done.status == 0, done.output
     assert done.run == lost.run

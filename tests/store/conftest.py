@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import make_url
 
 from dume_spider.decp.regime import BUYER_FIELD, ContractType, Regime
 from dume_spider.store.store import Candidate, Store
@@ -26,21 +25,7 @@ def new_store_url(
         folder = tmp_path_factory.mktemp("store")
         yield lambda: f"sqlite:///{folder}/{next(_numbers)}.sqlite"
         return
-    import psycopg
-
-    server = request.getfixturevalue("postgresql")
-    plain = make_url(server).set(drivername="postgresql").render_as_string()
-    made: list[str] = []
-    with psycopg.connect(plain, autocommit=True) as connection:
-
-        def new() -> str:
-            made.append(f"store_{next(_numbers)}")
-            connection.execute(f"CREATE SCHEMA {made[-1]}")
-            return f"{server}?options=-csearch_path%3D{made[-1]}"
-
-        yield new
-        for name in made:
-            connection.execute(f"DROP SCHEMA {name} CASCADE")
+    yield request.getfixturevalue("new_schema")
 
 
 @pytest.fixture
