@@ -82,14 +82,14 @@ def main(side: str, count: int) -> None:
         from dume_spider.dume.mapping import load_field_names, map_row
         from dume_spider.items import Origin, make_item
         from dume_spider.sandbox.generator import generate
-        from dume_spider.spiders.base import BaseSpider
+        from dume_spider.spiders.harvest import HarvestSpider
 
     names = load_field_names(None)
     made = generate(2000, 1, date(2024, 1, 1), date(2024, 12, 31), faulty=0)
     mapped = [(map_row(each.served.row, names, None), each.served.row) for each in made]
     mapped = list(islice((pair for pair in mapped if not pair[0].problems), 1000))
 
-    class Items(BaseSpider):
+    class Items(HarvestSpider):
         name = "items"
         started = 0.0
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -63,8 +62,7 @@ class Group:
 class Keeper:
     """Saves rows in the store in batches, and notes in the ledger what need not be asked again.
 
-    The store is written in a thread; while it writes a batch, the next one gathers. A row
-    waits until its group is whole and its transaction is through. Spiders say by
+    A row waits until its group is whole and its transaction is through. Spiders say by
     :class:`Group` which rows belong together; all of a group have to come from one response,
     and no more than ``CONCURRENT_ITEMS`` of them, since Scrapy processes no more at once.
     """
@@ -77,11 +75,6 @@ class Keeper:
         self._unsaved: set[str] = set()
         self._waiting: list[tuple[frozenset[str], Marks]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._saving: asyncio.Task[None] | None = None
-        #: Whether something came since the last batch was taken.
-        self._is_behind = False
-        #: One, so that batches are saved one after the other.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._error: StoreError | None = None
 
     @classmethod
@@ -136,80 +129,50 @@ class Keeper:
         self._whole.append(group)
         self._size += len(group.accepted) + len(group.rejected)
         if self._size >= BATCH:
-            self._begin()
+            self.flush()
         else:
             self._flush_soon()
 
     def _flush_soon(self) -> None:
-        self._is_behind = True
-        if self._timer is None and self._saving is None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._begin)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self.flush)
 
-    def _begin(self) -> None:
-        """Save what waits, unless that is going on: then it comes next."""
-        self._is_behind = True
+    def flush(self) -> None:
+        """Save what waits, now. A store that fails ends the run, and is not tried again: what
+        a later transaction notes may rest on the one that failed."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._saving is None:
-            self._saving = asyncio.ensure_future(self._save_all())
-
-    async def flush(self) -> None:
-        """Save what waits, and return when it is saved."""
-        self._begin()
-        await self._saving
-
-    async def close(self) -> None:
-        """Save what waits, and let go of the thread."""
-        await self.flush()
-        self._thread.shutdown()
-
-    async def _save_all(self) -> None:
-        """Save batch after batch, until nothing waits.
-
-        A store that fails ends the run, and is not tried again: what a later transaction notes
-        may rest on the one that failed.
-        """
-        try:
-            while self._is_behind:
-                self._is_behind = False
-                groups, self._whole, self._size = self._whole, [], 0
-                books = self.crawler.get_extension(RunSummary)
-                if self._error is None and books.is_open:
-                    try:
-                        await self._save_batch(books, groups)
-                    except StoreError as error:
-                        self._error = error
-                        books.give_up(error)
-                    except Exception as error:
-                        # A bug; the rows must not wait for ever.
-                        logger.exception("The store could not be written")
-                        self._error = StoreError(f"the store could not be written: {error!r}")
-                        books.give_up(self._error)
-                if self._error is not None:
-                    for group in groups:
-                        self._lose(group, str(self._error))
-        finally:
-            self._saving = None
-
-    async def _save_batch(self, books: RunSummary, groups: Sequence[Group]) -> None:
-        accepted = [each for group in groups for each in group.accepted]
-        rejected = [each for group in groups for each in group.rejected]
-        for item, _, _ in accepted:
-            self._tally(item)
-        for item, _ in rejected:
-            self._tally_unknown(item)
-        candidates = [candidate for _, candidate, _ in accepted]
-        rejections = [rejection for _, rejection in rejected]
-        # The engine works beside: most of what it does needs no Python.
-        outcomes, _ = await asyncio.get_running_loop().run_in_executor(
-            self._thread, books.harvest.save, candidates, rejections, self._marks(groups)
-        )
-        for (_, _, saved), outcome in zip(accepted, outcomes, strict=True):
-            saved.set_result(outcome)
-        for group in groups:
-            # An item knows its group: let the two go at once.
-            group.accepted, group.rejected = [], []
+        groups, self._whole, self._size = self._whole, [], 0
+        books = self.crawler.get_extension(RunSummary)
+        if self._error is None and books.is_open:
+            accepted = [each for group in groups for each in group.accepted]
+            rejections = [rejection for group in groups for _, rejection in group.rejected]
+            for item, _, _ in accepted:
+                self._tally(item)
+            for item in (item for group in groups for item, _ in group.rejected):
+                self._tally_unknown(item)
+            try:
+                outcomes, _ = books.harvest.save(
+                    [candidate for _, candidate, _ in accepted], rejections, self._marks(groups)
+                )
+            except StoreError as error:
+                self._error = error
+                books.give_up(error)
+            except Exception as error:
+                # A bug; the rows must not wait for ever.
+                logger.exception("The store could not be written")
+                self._error = StoreError(f"the store could not be written: {error!r}")
+                books.give_up(self._error)
+            else:
+                for (_, _, saved), outcome in zip(accepted, outcomes, strict=True):
+                    saved.set_result(outcome)
+                for group in groups:
+                    # An item knows its group: let the two go at once.
+                    group.accepted, group.rejected = [], []
+        if self._error is not None:
+            for group in groups:
+                self._lose(group, str(self._error))
 
     def _marks(self, groups: Iterable[Group]) -> Marks:
         """What is to be noted with the rows of these groups."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
     from dume_spider.run import Run
 
 logger = logging.getLogger(__name__)
-
-#: Objects made, less those freed, between two looks of the collector (Python: 700). Records are
-#: many small objects without cycles: looking for cycles was a sixth of a harvest's time.
-COLLECT_EVERY = 10_000
 
 
 class RunSummary:
@@ -80,9 +75,6 @@ class RunSummary:
         self.run.fail(str(error))
 
     def spider_opened(self) -> None:
-        # What is loaded by now stays to the end: the collector need not look at it again.
-        gc.freeze()
-        gc.set_threshold(COLLECT_EVERY, 20, 50)
         # Connected only now, after every pipeline has been: the books are closed last.
         self.crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
         run = self.run

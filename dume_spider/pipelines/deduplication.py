@@ -74,9 +74,9 @@ class DeduplicationPipeline:
             raise SupersededRecord(item.key, outcome.why)
         return item
 
-    async def close_spider(self) -> None:
+    def close_spider(self) -> None:
         """Save what still waits."""
-        await self.crawler.get_extension(Keeper).close()
+        self.crawler.get_extension(Keeper).flush()
 
 
 def _candidate(item: StoredItem) -> Candidate | NoticeRow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,60 +53,67 @@ def reject(keeper: Keeper, item: DecpItem) -> None:
     keeper.reject(item, Rejection("dume", "A", ContractType.MARCHE, None, [problem], raw))
 
 
+def run(steps: Callable[[], None]) -> None:
+    async def inside() -> None:
+        steps()
+
+    asyncio.run(inside())
+
+
 def test_a_window_is_noted_once_its_rows_are_saved_and_not_before(keeper: Keeper) -> None:
     harvest = harvest_of(keeper)
 
-    async def steps() -> None:
+    def steps() -> None:
         group = keeper.single("A:1")
         keeper.answered(WINDOW, ["A:1", "B:1"], [Found("B", "MP")])
-        await keeper.flush()
+        keeper.flush()
         assert not list(harvest.windows())
         assert harvest.waiting() == []
         reject(keeper, row(group, "1"))
-        await keeper.flush()
+        keeper.flush()
         assert list(harvest.windows()) == [WINDOW]
         assert harvest.waiting() == [Found("B", "MP")]
         assert harvest.settled_rows() == {"A:1"}
         assert harvest.rows() == 1
 
-    asyncio.run(steps())
+    run(steps)
 
 
 def test_a_reference_is_settled_with_the_last_of_its_rows(keeper: Keeper) -> None:
     harvest = harvest_of(keeper)
 
-    async def steps() -> None:
+    def steps() -> None:
         group = Group(2, "A", found=(Found("C", None),))
         reject(keeper, row(group, "1"))
-        await keeper.flush()
+        keeper.flush()
         assert (harvest.rows(), harvest.settled()) == (0, set())
         reject(keeper, row(group, "2"))
-        await keeper.flush()
+        keeper.flush()
         assert (harvest.rows(), harvest.settled()) == (2, {"A"})
         assert harvest.waiting() == [Found("C", None)]
 
-    asyncio.run(steps())
+    run(steps)
 
 
 def test_a_reference_waits_for_its_rows_that_a_search_gave(keeper: Keeper) -> None:
     harvest = harvest_of(keeper)
 
-    async def steps() -> None:
+    def steps() -> None:
         single = keeper.single("A:1")
         keeper.settled(Group(0, "A", needs=frozenset({"A:1", "A:2"})))
-        await keeper.flush()
+        keeper.flush()
         assert harvest.settled() == set()
         reject(keeper, row(single, "1"))
-        await keeper.flush()
+        keeper.flush()
         assert harvest.settled() == {"A"}
 
-    asyncio.run(steps())
+    run(steps)
 
 
 def test_a_lost_row_takes_its_group_with_it(keeper: Keeper) -> None:
     harvest = harvest_of(keeper)
 
-    async def steps() -> None:
+    def steps() -> None:
         group = Group(3, "A")
         first, lost, last = (row(group, str(number)) for number in range(3))
         reject(keeper, first)
@@ -114,11 +121,11 @@ def test_a_lost_row_takes_its_group_with_it(keeper: Keeper) -> None:
         assert not group.is_lost
         keeper.item_left(lost)
         reject(keeper, last)
-        await keeper.flush()
+        keeper.flush()
         assert (harvest.rows(), harvest.settled()) == (0, set())
         assert keeper.run.failed == 2
 
-    asyncio.run(steps())
+    run(steps)
 
 
 def test_a_bug_of_the_store_leaves_no_row_waiting(keeper: Keeper, monkeypatch) -> None:
@@ -128,9 +135,9 @@ def test_a_bug_of_the_store_leaves_no_row_waiting(keeper: Keeper, monkeypatch) -
     monkeypatch.setattr(Harvest, "save", save)
     keeper.crawler.spider.stop = lambda _: None
 
-    async def steps() -> None:
+    def steps() -> None:
         reject(keeper, row(Group(1, "A"), "1"))
-        await keeper.flush()
+        keeper.flush()
         assert keeper.run.failures == [
             {
                 "reference": "A",
@@ -139,7 +146,7 @@ def test_a_bug_of_the_store_leaves_no_row_waiting(keeper: Keeper, monkeypatch) -
         ]
         assert len(keeper.run.errors) == 1
 
-    asyncio.run(steps())
+    run(steps)
 
 
 def test_a_store_that_failed_is_not_tried_again(keeper: Keeper, tmp_path: Path) -> None:
@@ -147,17 +154,17 @@ def test_a_store_that_failed_is_not_tried_again(keeper: Keeper, tmp_path: Path) 
     stopped: list[str] = []
     keeper.crawler.spider.stop = stopped.append
 
-    async def steps() -> None:
+    def steps() -> None:
         bad = Rejection("dume", "A", ContractType.MARCHE, None, [], b"x")
         object.__setattr__(bad, "source", None)  # which the store cannot take
         group = Group(1, "A")
         keeper.reject(row(group, "1"), bad)
-        await keeper.flush()
+        keeper.flush()
         reject(keeper, row(Group(1, "B"), "2"))
-        await keeper.flush()
+        keeper.flush()
         assert stopped == ["StoreError"]
         assert harvest.settled() == set()
         assert keeper.run.failed == 2
         assert len(keeper.run.errors) == 1
 
-    asyncio.run(steps())
+    run(steps)
