@@ -178,7 +178,7 @@ class Command(ScrapyCommand):
                 formats = opts.format or ("json",)
                 count, names = export(records, folder, formats, platform, taken)
         except DumeSpiderError as error:
-            print(f"scrapy export: {error}", file=sys.stderr)
+            print(f"scrapy export: {error.line}", file=sys.stderr)
             self.exitcode = 1
             return
         if not count:
@@ -197,16 +197,14 @@ class Command(ScrapyCommand):
             self.exitcode = 1
             return
         except DumeSpiderError as error:
-            print(f"scrapy export: {error}", file=sys.stderr)
+            print(f"scrapy export: {error.line}", file=sys.stderr)
             self.exitcode = 1
             return
         self.exitcode = EXIT_STATUS[run.status]
         files = "1 file" if len(run.files) == 1 else f"{len(run.files):,} files"
         print(f"{run.written:,} contracts in {files}; {run.status}: {run.folder}/summary.json")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        if self.exitcode:
+            _say(f"To ask again for what is missing, with the same settings:\n{run.command}")
 
     def _export_notices(self, opts: argparse.Namespace) -> None:
         from dume_spider.boamp.export import export_notices
@@ -223,7 +221,7 @@ def _say(text: str) -> None:
                 formats = opts.format or ("jsonl",)
                 count, names = export_notices(notices, folder.absolute(), today(), formats)
         except DumeSpiderError as error:
-            print(f"scrapy export: {error}", file=sys.stderr)
+            print(f"scrapy export: {error.line}", file=sys.stderr)
             self.exitcode = 1
             return
         if not count:
@@ -231,6 +229,10 @@ def _say(text: str) -> None:
             return
         files = "1 file" if len(names) == 1 else f"{len(names):,} files"
         print(f"{count:,} notices in {files} in {folder}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def export(

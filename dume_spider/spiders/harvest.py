@@ -11,7 +11,7 @@ from scrapy.spidermiddlewares.httperror import HttpError
 
 from dume_spider.exceptions import AnswerError, ArgumentError
 from dume_spider.extensions.keeper import Keeper
-from dume_spider.spiders.base import BaseSpider, today
+from dume_spider.spiders.base import BaseSpider, crawl_command, today
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 #: Requests in a row that get no answer, all retries used, before the run is given up.
 MOST_UNANSWERED = 10
+
+#: The arguments that a range of days is asked for with.
+DAYS = ("date_start", "date_end")
 
 
 class HarvestSpider(BaseSpider):
@@ -44,6 +47,16 @@ class HarvestSpider(BaseSpider):
         spider.answers = 0
         spider.unanswered = 0
         return spider
+
+    def command(self) -> str:
+        """With the days that this run asks for: tomorrow, yesterday is another day."""
+        given = dict(self.run.arguments)
+        days = {name: self.values[name] for name in DAYS if name in self.values}
+        if "date" not in given and not given.keys() & days.keys() and len({*days.values()}) == 1:
+            given["date"] = days["date_end"]
+        elif "date" not in given:
+            given |= days
+        return crawl_command(self.name, given)
 
     def next_searches(self) -> Iterator[Request]:
         """The searches that can be sent now."""
@@ -83,7 +96,8 @@ class HarvestSpider(BaseSpider):
         self.unanswered += 1
         if self.unanswered == MOST_UNANSWERED:
             logger.error(
-                "The service gives no answer: %d requests in a row failed; the run ends here",
+                "[DECP-09] The service gives no answer: %d requests in a row failed; the run "
+                "ends here",
                 MOST_UNANSWERED,
             )
             self.stop("service_down")
