@@ -144,8 +144,8 @@ CODES = {
         "far fewer requests",
     ),
     "BOAMP-08": Code(
-        "Several working days hold nothing that the filters let pass",
-        "Check the filters, then search the same days on boamp.fr",
+        "A working day or more holds nothing that the filters let pass",
+        "It may be a holiday. Check the filters, then search the same days on boamp.fr",
     ),
     "PUB-01": Code(
         "400: the portal does not take these values",

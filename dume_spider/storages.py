@@ -50,9 +50,14 @@ def open_output(uri: str, crawler: Crawler) -> Output:
     """
     check_uri(uri)
     parts = urlsplit(uri)
-    if "://" not in uri or parts.scheme == "file":
+    if is_folder(uri):
         return OutputFolder(Path(unquote(parts.path) if "://" in uri else uri).absolute())
     return OUTPUTS[parts.scheme](uri, crawler)
+
+
+def is_folder(uri: str) -> bool:
+    """Whether ``uri`` names a folder of this machine."""
+    return "://" not in uri or _split(uri).scheme == "file"
 
 
 def check_uri(uri: str) -> None:

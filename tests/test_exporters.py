@@ -10,7 +10,10 @@ from typing import Any
 
 import openpyxl
 import pytest
+from crawling import ROOT
 from openpyxl.worksheet.worksheet import Worksheet
+from scrapy.cmdline import execute
+from scrapy.settings import Settings
 
 from dume_spider.boamp.notice import read_notice
 from dume_spider.boamp.tables import NOTICE_COLUMNS, flat_rows
@@ -98,9 +101,9 @@ def test_contracts_have_their_own_columns() -> None:
     assert dict(zip(header, line, strict=True))["objet"] == "=x"
 
 
-def test_without_items(tmp_path: Path) -> None:
-    assert written(CsvFeedExporter, []) == b"\n" or written(CsvFeedExporter, []) == b""
-    assert list(sheet(written(XlsxFeedExporter, [])).iter_rows(values_only=True)) in ([], [()])
+def test_without_items() -> None:
+    assert written(CsvFeedExporter, []) == b""
+    assert [*sheet(written(XlsxFeedExporter, [])).iter_rows(values_only=True)] == []
 
 
 def test_a_sheet_that_is_full_goes_on_in_another(
@@ -113,3 +116,23 @@ def test_a_sheet_that_is_full_goes_on_in_another(
     assert found == expected
     assert {one.max_row for one in book.worksheets[:-1]} == {11}
     assert {one["A1"].value for one in book} == {"idweb"}
+
+
+def test_a_workbook_is_not_appended_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "notices.xlsx"
+    path.write_bytes(b"a workbook")
+    monkeypatch.chdir(ROOT)
+    settings = Settings()
+    settings.setmodule("dume_spider.settings")
+    for uri in (str(path), f"{path}:xlsx"):
+        with pytest.raises(SystemExit) as caught:
+            execute(["scrapy", "crawl", "boamp", "-o", uri], settings)
+        assert caught.value.code == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.endswith(
+            f"error: -o appends, and nothing can be appended to the workbook {path}; give -O, "
+            "or another name"
+        )
+    assert path.read_bytes() == b"a workbook"

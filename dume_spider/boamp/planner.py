@@ -420,8 +420,8 @@ class Planner:
 
     # What is proven.
 
-    def silences(self) -> list[tuple[date, date]]:
-        """Runs of days without any notice, with more than one working day that is over."""
+    def silences(self, least: int = 2) -> list[tuple[date, date]]:
+        """Runs of days without any notice, with ``least`` working days or more that are over."""
         runs: list[list[date]] = []
         for day in sorted(self._empty):
             if runs and day - runs[-1][-1] == _DAY:
@@ -431,7 +431,7 @@ class Planner:
         return [
             (run[0], run[-1])
             for run in runs
-            if sum(day.weekday() < 5 and day < self._today for day in run) > 1
+            if sum(day.weekday() < 5 and day < self._today for day in run) >= least
         ]
 
     def judgement(self) -> list[Unproven]:

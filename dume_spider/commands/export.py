@@ -187,25 +187,6 @@ class Command(ScrapyCommand):
         files = "1 file" if len(names) == 1 else f"{len(names):,} files"
         print(f"{count:,} contracts in {files} in {folder}")
 
-    def _write_shards(self, shards: int) -> None:
-        from dume_spider.sharing import write_when_done
-
-        try:
-            run = write_when_done(self.settings, shards, say=_say)
-        except KeyboardInterrupt:
-            _say("scrapy export: stopped; the same command carries on")
-            self.exitcode = 1
-            return
-        except DumeSpiderError as error:
-            print(f"scrapy export: {error.line}", file=sys.stderr)
-            self.exitcode = 1
-            return
-        self.exitcode = EXIT_STATUS[run.status]
-        files = "1 file" if len(run.files) == 1 else f"{len(run.files):,} files"
-        print(f"{run.written:,} contracts in {files}; {run.status}: {run.folder}/summary.json")
-        if self.exitcode:
-            _say(f"To ask again for what is missing, with the same settings:\n{run.command}")
-
     def _export_notices(self, opts: argparse.Namespace) -> None:
         from dume_spider.boamp.export import export_notices
         from dume_spider.spiders.base import today
@@ -229,6 +210,25 @@ class Command(ScrapyCommand):
             return
         files = "1 file" if len(names) == 1 else f"{len(names):,} files"
         print(f"{count:,} notices in {files} in {folder}")
+
+    def _write_shards(self, shards: int) -> None:
+        from dume_spider.sharing import write_when_done
+
+        try:
+            run = write_when_done(self.settings, shards, say=_say)
+        except KeyboardInterrupt:
+            _say("scrapy export: stopped; the same command carries on")
+            self.exitcode = 1
+            return
+        except DumeSpiderError as error:
+            print(f"scrapy export: {error.line}", file=sys.stderr)
+            self.exitcode = 1
+            return
+        self.exitcode = EXIT_STATUS[run.status]
+        files = "1 file" if len(run.files) == 1 else f"{len(run.files):,} files"
+        print(f"{run.written:,} contracts in {files}; {run.status}: {run.folder}/summary.json")
+        if self.exitcode:
+            _say(f"To ask again for what is missing, with the same settings:\n{run.command}")
 
 
 def _say(text: str) -> None:

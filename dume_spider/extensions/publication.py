@@ -19,6 +19,7 @@ from dume_spider.datagouv.publisher import Publisher
 from dume_spider.exceptions import ArgumentError, DumeSpiderError
 from dume_spider.extensions.run_summary import RunSummary, stop
 from dume_spider.spiders.publish import PublishSpider, an_id, check_settings, client_of
+from dume_spider.storages import is_folder, shown
 from dume_spider.store.publications import TRUSTED, Publications
 
 if TYPE_CHECKING:
@@ -118,6 +119,12 @@ class PublishAfter:
             an_id(self.dataset)
         except ValueError as error:
             raise ArgumentError(f"PUBLISH_DATASET={self.dataset!r}: {error}") from error
+        if not is_folder(settings["DECP_FILES_URI"]):
+            raise ArgumentError(
+                f"PUBLISH_DATASET={self.dataset!r}: publishes files from a folder, and "
+                f"DECP_FILES_URI={shown(settings['DECP_FILES_URI'])!r} is none; leave one of them "
+                "out"
+            )
         client = client_of(self.crawler)
         try:
             await client.me()

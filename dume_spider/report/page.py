@@ -17,10 +17,11 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from dume_spider.report import charts
+from dume_spider.report.awards import compare
 from dume_spider.report.coverage import FIRST_DAY, Scope, read_coverage
 from dume_spider.report.cpv import DIVISIONS
 from dume_spider.report.figures import Party, Refusals, Survey, refusals, survey
-from dume_spider.store.reading import RunLine, StoreReader
+from dume_spider.store.reading import FileLine, PublicationLine, RunLine, StoreReader
 
 #: Lines of charts, of tables, and scopes, months and searches of the calendar that are shown.
 BARS, LINES, SCOPES, MONTHS, WINDOWS = 15, 200, 4, 60, 10_000
@@ -56,15 +57,6 @@ class Example(NamedTuple):
     left_out: int
 
 
-class Notices(NamedTuple):
-    """The BOAMP notices of a buyer against its DECP records."""
-
-    buyer: str
-    name: str
-    notices: int
-    contracts: int
-
-
 def make_page(
     reader: StoreReader,
     *,
@@ -83,6 +75,8 @@ def make_page(
     runs = {line.name: _brief(line) for line in reader.runs(run=run)}
     scopes = read_coverage(reader, runs, since=since, run=run)
     files, files_count, files_bytes = reader.files(LINES, **chosen)
+    # A run is of one service: what it received says nothing about the other.
+    compared, unnamed = ([], 0) if run else compare(reader, surveyed, first)
     shown_runs = [line for line in runs.values() if line.started >= first]
     dated = _dated(surveyed, made.date())
     per_day, period, days = charts.per_day(dated) if dated else (None, "day", [])
@@ -129,8 +123,20 @@ def make_page(
                 "contracts by CPV division",
                 "contracts",
             ),
-            notices=[],
+            notices=compared[:LINES],
+            notices_count=len(compared),
+            notices_unnamed=unnamed,
+            boamp_chart=_ranked(
+                (
+                    (c.name or c.buyer, c.notices - c.contracts)
+                    for c in compared
+                    if c.notices > c.contracts
+                ),
+                "award notices without as many contracts, by buyer",
+                "more notices",
+            ),
             files=files,
+            published=_published(reader, files),
             files_count=files_count,
             files_bytes=files_bytes,
             runs=shown_runs[:LINES],
@@ -154,6 +160,19 @@ def _dated(surveyed: Survey, made: date) -> Counter[tuple[date, str]]:
             if FIRST_DAY <= day <= made + timedelta(366):
                 dated[day, kind] = count
     return dated
+
+
+def _published(
+    reader: StoreReader, files: Sequence[FileLine]
+) -> dict[str, dict[tuple[str, str], PublicationLine]]:
+    """By name, the last publication of each file in each data set. What was published under
+    the name of a file but is another one is left out; a link is taken for the file."""
+    known = {file.name: file.sha1 for file in files}
+    published: dict[str, dict[tuple[str, str], PublicationLine]] = {}
+    for line in reader.publications(list(known)):
+        if line.sha1 in ("", known[line.name]):
+            published.setdefault(line.name, {}).setdefault((line.portal, line.dataset), line)
+    return published
 
 
 def _ranked(bars: Iterable[tuple[str, int]], label: str, unit: str) -> charts.Chart | None:

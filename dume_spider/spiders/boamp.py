@@ -464,10 +464,11 @@ class BoampSpider(HarvestSpider):
             self.run.proof = "complete"
 
     def silence(self) -> Iterator[str]:
-        """A warning when several working days hold nothing that the filters let pass."""
-        if self.query.is_narrow and not self.run.references:
-            for low, high in self.planner.silences():
-                yield (
-                    f"Nothing was found from {low} to {high}: check the filters "
-                    f"({self.query.filters()}) and the service"
-                )
+        """A warning when nothing at all was found, on one working day or more."""
+        if self.run.references:
+            return
+        for low, high in self.planner.silences(least=1):
+            yield (
+                f"Nothing was found from {low} to {high}: check the filters "
+                f"({self.query.filters()}) and the service"
+            )

@@ -29,6 +29,7 @@ from dume_spider.store.tables import (
     harvests,
     notice_versions,
     notices,
+    publications,
     records,
     rejected,
     rejections,
@@ -115,6 +116,18 @@ class FileLine(NamedTuple):
     records: int
     bytes: int
     sha1: str
+
+
+class PublicationLine(NamedTuple):
+    """A file as a data set of a portal has it; ``sha1`` is empty for a link to a file
+    elsewhere, ``published`` is an instant, ISO 8601."""
+
+    name: str
+    sha1: str
+    portal: str
+    dataset: str
+    url: str
+    published: str
 
 
 class RawRow(NamedTuple):
@@ -381,6 +394,15 @@ class StoreReader:
                 select(func.count(), func.coalesce(func.sum(every.c.bytes), 0)).select_from(every)
             ).one()
         return lines, count, int(size)
+
+    def publications(self, names: Sequence[str]) -> list[PublicationLine]:
+        """Where files of these names were published, the latest first."""
+        chosen = select(*(publications.c[name] for name in PublicationLine._fields)).where(
+            publications.c.name.in_(names)
+        )
+        with self._database.reading() as connection:
+            lines = connection.execute(chosen.order_by(publications.c.id.desc())).all()
+        return list(map(PublicationLine._make, lines))
 
     def refer(self, rejection: int, reference: str) -> None:
         """Keep a rejection under the reference that its row is now read to have, so that it is

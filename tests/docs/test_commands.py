@@ -42,7 +42,6 @@ SCRAPYD = "test_scrapyd.py"
 #: By the page and the beginning of a command (or of what is none), who runs it.
 RUN_BY = {
     ("README.md", "python3 -m venv .venv && "): CI,
-    ("README.md", "python3 -m venv .venv-udata && "): CI,
     ("README.md", ".venv/bin/scrapy crawl dume -a date=2024-03-01"): HERE,
     ("README.md", ".venv/bin/scrapy crawl boamp -a date="): HERE,
     ("docs/deployment.md", "python3 -m venv /srv/dume/venv"): "nobody: a set-up of the machine",
@@ -113,7 +112,7 @@ def test_ci_runs_the_set_up_of_the_readme() -> None:
     starts = [start for (page, start), by in RUN_BY.items() if (page, by) == ("README.md", CI)]
     lines = [line for line in commands("README.md") if line.startswith(tuple(starts))]
     assert read.findall(text_of("README.md")) == lines
-    assert len(lines) == 3
+    assert len(lines) == 2
 
 
 @pytest.fixture

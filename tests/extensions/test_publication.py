@@ -112,14 +112,22 @@ def test_a_harvest_is_published(portal: Portal, harvest: Harvest) -> None:
     assert [each["file"] for each in published["published"]] == [file["name"]]
     assert len(resources(portal, dataset)) == 3
 
-    # Nothing new: nothing to publish. Then something is, and only that.
-    assert harvest(portal, dataset, row("A"), row("B")).status == 0
-    assert len(publications(done)) == 1
-    done = harvest(portal, dataset, row("A"), row("B"), row("C"))
-    assert done.status == 0
+
+@pytest.mark.slow
+def test_only_what_is_new_is_published(portal: Portal, harvest: Harvest) -> None:
+    """Nothing new: nothing to publish. Then something is, and only that; the folder may be
+    emptied in between."""
+    dataset = new_dataset(portal)
+    for rows, published in [("A", 1), ("A", 1), ("AB", 2)]:
+        done = harvest(portal, dataset, *map(row, rows))
+        assert done.status == 0
+        assert len(publications(done)) == published
+        for path in done.files():
+            path.unlink()
     (file,) = done.summary["files"]
     assert [each["file"] for each in publications(done)[-1]["published"]] == [file["name"]]
-    assert file["name"] == f"DECP-{SIRET}-{today()}-09.json"
+    assert file["name"] == f"DECP-{SIRET}-{today()}-02.json"
+    assert len(resources(portal, dataset)) == 2
 
 
 def publish_by_hand(portal: Portal, dataset: str, path: Path) -> None:
@@ -204,11 +212,9 @@ def test_a_harvest_that_is_not_whole_is_not_published(portal: Portal, harvest: H
             *("owner", "0" * 24, "[PUB-04]", "there is no such thing, or the key's owner may not"),
             marks=pytest.mark.slow,
         ),
-        (
-            "owner",
-            "a-slug",
-            "[DECP-01]",
-            "PUBLISH_DATASET='a-slug': not known; accepted: an id of 24 ",
+        pytest.param(
+            *("owner", "a-slug", "[DECP-01]", "PUBLISH_DATASET='a-slug': not known; accepted: an "),
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -220,6 +226,17 @@ def test_what_is_refused_is_said_before_the_first_request(
     assert len(re.findall(rf"ERROR: {re.escape(code)} .*{re.escape(expected)}", done.output)) == 1
     assert harvest.searches == 0
     assert done.files() == []
+
+
+def test_a_bucket_is_not_published_from(portal: Portal, harvest: Harvest) -> None:
+    settings = {"DECP_FILES_URI": "s3://key:secret@bucket/decp"}
+    done = harvest(portal, dataset := new_dataset(portal), row("A"), settings=settings)
+    assert done.status == 1
+    assert (
+        f"ERROR: [DECP-01] PUBLISH_DATASET='{dataset}': publishes files from a folder, and "
+        "DECP_FILES_URI='s3://bucket/decp' is none; leave one of them out"
+    ) in done.output
+    assert harvest.searches == 0
 
 
 @pytest.mark.slow

@@ -1,0 +1,65 @@
+"""Award notices against contracts, by buyer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from dume_spider.boamp.notice import read_notice
+from dume_spider.report.awards import AWARD, compare
+from dume_spider.report.figures import Party, Survey
+from dume_spider.sandbox.boamp_rows import generate_notices
+from dume_spider.store.reading import StoreReader
+from dume_spider.store.store import NoticeRow, Store
+
+NOTICES = list(generate_notices(200, 1, date(2026, 3, 1), date(2026, 3, 31)))
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[StoreReader]:
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    store = Store(url)
+    store.begin_run("run", "boamp", {}, datetime(2026, 4, 1, tzinfo=UTC))
+    rows = [NoticeRow.of(row["idweb"], row["dateparution"], row) for row in NOTICES]
+    store.keep("run", rows, ())
+    store.close()
+    reader = StoreReader(url)
+    yield reader
+    reader.close()
+
+
+def test_awards_by_buyer(reader: StoreReader) -> None:
+    expected: Counter[str] = Counter()
+    unnamed = 0
+    for row in NOTICES:
+        if row["nature"] == AWARD:
+            sirets = {
+                each["value"]
+                for award in read_notice(row).notice["awards"]
+                for buyer in award["buyers"]
+                for each in buyer["identifiers"]
+                if each["type"] == "SIRET"
+            }
+            expected.update(sirets)
+            unnamed += not sirets
+    (often, most), *_ = expected.most_common(1)
+    survey = Survey(buyers={often: Party(often, most + 3, 0.0, "Ville")})
+    compared, without = compare(reader, survey)
+    assert {each.buyer: each.notices for each in compared} == expected
+    assert without == unnamed > 0
+    names = {row["nomacheteur"] for row in NOTICES}
+    assert {each.name for each in compared} <= names
+    # Those with more contracts than notices come last.
+    assert (compared[-1].buyer, compared[-1].contracts) == (often, most + 3)
+    missing = [each.notices - each.contracts for each in compared]
+    assert missing == sorted(missing, reverse=True)
+
+
+def test_since(reader: StoreReader) -> None:
+    every, some = compare(reader, Survey()), compare(reader, Survey(), "2026-03-20")
+    assert 0 < sum(c.notices for c in some[0]) < sum(c.notices for c in every[0])
+    assert compare(reader, Survey(), "2026-04-01") == ([], 0)
