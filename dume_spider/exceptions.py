@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class DumeSpiderError(Exception):
     """Base of the errors that a person can act on.
 
     Their text is one line: what is wrong, where, and what to do. Commands print it
-    without a traceback and end with status 1.
+    without a traceback and end with status 1. ``log_code`` of its class finds it in
+    docs/logs.md.
     """
+
+    log_code: ClassVar[str] = "DECP-00"
+
+    @property
+    def line(self) -> str:
+        """The error as commands and the log show it: its code and its text."""
+        return f"[{self.log_code}] {self}"
 
 
 class ArgumentError(DumeSpiderError):
@@ -17,26 +27,38 @@ class ArgumentError(DumeSpiderError):
     Raised before the first request.
     """
 
+    log_code = "DECP-01"
+
 
 class FieldMapError(DumeSpiderError):
     """The TOML file of ``DUME_FIELD_MAP`` cannot be used (the caller's fault)."""
+
+    log_code = "DUME-01"
 
 
 class StoreError(DumeSpiderError):
     """The store cannot be opened, read or written (its disk, its server or its version)."""
 
+    log_code = "DECP-02"
+
 
 class OutputError(DumeSpiderError):
     """A file of the run cannot be written (permissions, a full disk)."""
+
+    log_code = "DECP-03"
 
 
 class UncertainOutputError(OutputError):
     """Whether a file has got its name is not known: a server failed to say. The next run finds
     out."""
 
+    log_code = "DECP-04"
+
 
 class FileRefusedError(DumeSpiderError):
     """A file is not published: by its name, its SIRET or its content (its maker's fault)."""
+
+    log_code = "PUB-15"
 
 
 class AnswerError(DumeSpiderError):

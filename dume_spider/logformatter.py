@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from scrapy.logformatter import LogFormatter
 
 if TYPE_CHECKING:
-    from scrapy import Spider
+    from scrapy import Request, Spider
     from scrapy.crawler import Crawler
     from scrapy.http import Response
     from scrapy.logformatter import LogFormatterResult
@@ -48,7 +48,15 @@ class QuietLogFormatter(LogFormatter):
         level = getattr(exception, "log_level", None) or logging.WARNING
         if level < self.lowest:
             return None
-        return {"level": level, "msg": "%(why)s", "args": {"why": str(exception)}}
+        if level < logging.WARNING:
+            return {"level": level, "msg": "%(why)s", "args": {"why": str(exception)}}
+        # Not one of ours, which are no warnings.
+        args = {"name": _name(item), "why": str(exception)}
+        return {
+            "level": level,
+            "msg": "[DECP-12] A pipeline dropped %(name)s: %(why)s",
+            "args": args,
+        }
 
     def item_error(
         self,
@@ -59,9 +67,15 @@ class QuietLogFormatter(LogFormatter):
     ) -> LogFormatterResult:
         return {
             "level": logging.ERROR,
-            "msg": "a pipeline failed on %(name)s",
+            "msg": "[DECP-06] A pipeline failed on %(name)s",
             "args": {"name": _name(item)},
         }
+
+    def spider_error(
+        self, failure: Failure, request: Request, response: Response | Failure, spider: Spider
+    ) -> LogFormatterResult:
+        result = super().spider_error(failure, request, response, spider)
+        return {**result, "msg": f"[DECP-07] {result['msg']}"}
 
 
 def _name(item: Any) -> str:

@@ -64,6 +64,12 @@ class ReprocessSpider(BaseSpider):
             crawler.signals.connect(spider.item_left, signal=signal)
         return spider
 
+    def command(self) -> str:
+        options = {"all": "--all", "rejected": "--rejected"}[self.values.get("rows", "all")]
+        if run := self.values.get("run"):
+            options = f"{options} --run {run}".removeprefix("--all ")
+        return f"scrapy reprocess {options}"
+
     async def start(self) -> AsyncIterator[DecpItem]:
         """Yield the items, a page at a time: the next one when all have left."""
         try:
@@ -114,4 +120,5 @@ class ReprocessSpider(BaseSpider):
 
     def closed(self, reason: str) -> None:
         """Say what the field map misses."""
-        self.run.advice += self.missing.advice()
+        for text in self.missing.advice():
+            self.run.advise("DUME-04", text)

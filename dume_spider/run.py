@@ -76,6 +76,8 @@ class Run:
         self.published: list[dict[str, str]] = []
         #: The run that published the files of this one, once it has ended.
         self.publication: Run | None = None
+        #: The command that does what is missing, for the last line of the log.
+        self.command = ""
         self.advice: list[str] = []
         self.rejected_rules: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
@@ -189,6 +191,13 @@ class Run:
         """Name a search window that could not be answered."""
         self.unanswered += 1
         self.failures.append({"window": filters, "error": error})
+
+    def advise(self, code: str, text: str) -> None:
+        """Keep what a person should look at for the last lines of the log; ``code`` finds it in
+        docs/logs.md."""
+        line = f"[{code}] {text}"
+        if line not in self.advice:
+            self.advice.append(line)
 
     def fail(self, error: str) -> None:
         """Note an error of the run itself: its status is then ``failed``."""

@@ -14,6 +14,7 @@ from scrapy.crawler import Crawler
 from dume_spider.extensions.run_summary import is_in_place
 from dume_spider.pipelines.decp_files import OutputSettings, write_owed
 from dume_spider.run import Run
+from dume_spider.spiders.base import crawl_command
 from dume_spider.storages import open_output
 from dume_spider.store.ledger import Harvest, take_up
 from dume_spider.store.shards import SharedHarvest, hand_over, shared_harvests
@@ -95,6 +96,11 @@ def _settle(store: Store, run: Run, harvest: Harvest, shared: SharedHarvest) -> 
         run.failures += summary["failures"]
     run.proof = max((summary["status"] for summary in summaries), key=_WORSE.index)
     run.finish_reason = "finished"
+    missing = [each for each in summaries if each["status"] == "incomplete"]
+    run.command = "\n".join(
+        [crawl_command(each["spider"], each["arguments"]) for each in missing]
+        + [f"scrapy export --wait-for-shards {len(summaries)}"]
+    )
     run.close()
     store.end_run(run.id, run.status, run.summary())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import logging
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from typing import Any
 import pytest
 import servers
 from crawling import ROOT, Crawl, crawl_command, finished
+from logs import Uncoded
 from portals import UDATA_HINT, UDATA_VENV, Portal, replica_portal, udata_portal
 
 SHARED = ROOT.parent / "shared"
@@ -33,6 +35,17 @@ def pytest_configure() -> None:
     them ignore it, and children inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _codes() -> Iterator[None]:
+    """Have every test fail that makes the project log a warning or an error without a code."""
+    handler = Uncoded()
+    logger = logging.getLogger("dume_spider")
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+    assert not handler.messages
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from logs import uncoded
+
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Towards a replica of ours there is no need to be slow.
@@ -56,6 +58,7 @@ class Crawl:
 
 def finished(status: int, output: str, folder: Path) -> Crawl:
     """A finished crawl by its log; ``run`` is the folder of its run, which may be an old one."""
+    assert not uncoded(output.splitlines())
     name = re.search(r"Run ([a-z]+-\S+?)(?: carried on)?: ", output)
     run = folder / "runs" / name[1] if name else None
     return Crawl(status, output, folder, run if run and run.is_dir() else None)

@@ -28,6 +28,7 @@ from typing import Any
 from uuid import uuid4
 
 from crawling import ROOT
+from logs import has_code
 from portals import Portal
 from stdnum import luhn
 
@@ -61,11 +62,20 @@ class Done:
         """What was done, by the name of the file."""
         return {each["file"]: each["action"] for each in self.summary["published"]}
 
+    def __post_init__(self) -> None:
+        said = re.findall(r"^(?:WARNING|ERROR) dume_spider\.\S+: (.*)$", self.log, re.MULTILINE)
+        assert [line for line in said if not has_code(line)] == []
+
     @property
-    def errors(self) -> list[str]:
+    def coded_errors(self) -> list[str]:
         """The lines of the log that tell an error, without those of the end."""
         found = re.findall(r"^ERROR (?:\S+): (.*)$", self.log, re.MULTILINE)
-        return [line for line in found if not line.startswith("Run publish-")]
+        return [line for line in found if not line.startswith("[DECP-10] Run publish-")]
+
+    @property
+    def errors(self) -> list[str]:
+        """The same lines without their codes."""
+        return [line.partition("] ")[2] for line in self.coded_errors]
 
 
 @dataclass
@@ -260,7 +270,7 @@ async def _crawl(job: dict[str, Any]) -> dict[str, Any]:
             assert not run.folder.is_dir() or (run.folder / "summary.json").exists()
     except DumeSpiderError as error:
         status = 1
-        log.write(f"ERROR arguments: {error}\n")
+        log.write(f"ERROR arguments: {error.line}\n")
     finally:
         root.removeHandler(handler)
         for path, value in stock.items():

@@ -73,6 +73,10 @@ def test_a_service_that_goes_down_ends_the_run_with_all_failures_named(
     assert done.status == 3, done.output
     assert done.summary["status"] == "incomplete"
     assert done.summary["finish_reason"] == "service_down"
+    assert "[DECP-09] The service gives no answer: 10 requests in a row failed; " in done.output
+    last = done.output.splitlines()[-1]
+    assert f"[DECP-11] Run {done.summary['run']} is incomplete (service_down): " in last
+    assert last.endswith(": scrapy crawl dume -a date_start=2026-03-01 -a date_end=2026-03-31")
     assert done.summary["balanced"]
     assert done.counts["written"] > 0
     assert done.counts["written"] + done.counts["failed"] == done.counts["references"]

@@ -296,7 +296,8 @@ def check_refused(uri: str, settings: dict[str, str]) -> None:
     output = open_output(uri, get_crawler(Spider, settings))
     with pytest.raises(UncertainOutputError) as caught:
         output.check()
-    text = str(caught.value)
+    text = caught.value.line
+    assert text.startswith("[DECP-04] ")
     assert "\n" not in text
     assert "check DECP_FILES_URI, the account and its rights" in text
 

@@ -12,7 +12,7 @@ from scrapy.commands.crawl import Command as CrawlCommand
 from scrapy.crawler import Crawler
 from scrapy.exceptions import UsageError
 
-from dume_spider.exceptions import DumeSpiderError
+from dume_spider.exceptions import ArgumentError, DumeSpiderError
 from dume_spider.extensions.progress import is_on
 from dume_spider.pipelines.decp_files import OutputSettings
 from dume_spider.pipelines.validation import read_severities
@@ -41,9 +41,9 @@ class Command(CrawlCommand):
             super().run(args, opts)
         except DumeSpiderError as error:
             # Before the first request: one line, no traceback.
-            print(f"scrapy crawl: {error}", file=sys.stderr)
+            print(f"scrapy crawl: {error.line}", file=sys.stderr)
             if self.settings["LOG_FILE"]:  # where Scrapyd's users look
-                logger.error("%s", error)
+                logger.error("%s", error.line)
             self.exitcode = 1
             return
         run = getattr(self.crawler.spider, "run", None)
@@ -55,7 +55,7 @@ class Command(CrawlCommand):
             self.crawler = super()._create_crawler(spidercls)
         except KeyError:
             names = ", ".join(sorted(self.crawler_process.spider_loader.list()))
-            raise DumeSpiderError(f"no spider {spidercls!r}; there are: {names}") from None
+            raise ArgumentError(f"no spider {spidercls!r}; there are: {names}") from None
         if issubclass(self.crawler.spidercls, BaseSpider):
             self.crawler.spidercls.read_arguments(self.spider_arguments)
             self.crawler.spidercls.check_settings(self.crawler.settings)

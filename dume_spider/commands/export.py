@@ -178,7 +178,7 @@ class Command(ScrapyCommand):
                 formats = opts.format or ("json",)
                 count, names = export(records, folder, formats, platform, taken)
         except DumeSpiderError as error:
-            print(f"scrapy export: {error}", file=sys.stderr)
+            print(f"scrapy export: {error.line}", file=sys.stderr)
             self.exitcode = 1
             return
         if not count:
@@ -202,7 +202,7 @@ class Command(ScrapyCommand):
                 formats = opts.format or ("jsonl",)
                 count, names = export_notices(notices, folder.absolute(), today(), formats)
         except DumeSpiderError as error:
-            print(f"scrapy export: {error}", file=sys.stderr)
+            print(f"scrapy export: {error.line}", file=sys.stderr)
             self.exitcode = 1
             return
         if not count:
@@ -221,12 +221,14 @@ class Command(ScrapyCommand):
             self.exitcode = 1
             return
         except DumeSpiderError as error:
-            print(f"scrapy export: {error}", file=sys.stderr)
+            print(f"scrapy export: {error.line}", file=sys.stderr)
             self.exitcode = 1
             return
         self.exitcode = EXIT_STATUS[run.status]
         files = "1 file" if len(run.files) == 1 else f"{len(run.files):,} files"
         print(f"{run.written:,} contracts in {files}; {run.status}: {run.folder}/summary.json")
+        if self.exitcode:
+            _say(f"To ask again for what is missing, with the same settings:\n{run.command}")
 
 
 def _say(text: str) -> None:

@@ -76,7 +76,7 @@ class Command(ScrapyCommand):
         try:
             path = report(self.settings["DECP_STORE_URL"], opts.folder, opts.since, opts.run)
         except DumeSpiderError as error:
-            print(f"scrapy report: {error}", file=sys.stderr)
+            print(f"scrapy report: {error.line}", file=sys.stderr)
             self.exitcode = 1
             return
         print(f"Report: {path}")

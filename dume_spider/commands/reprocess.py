@@ -84,7 +84,7 @@ class Command(BaseRunSpiderCommand):
             finally:
                 reader.close()
         except DumeSpiderError as error:
-            print(f"scrapy reprocess: {error}", file=sys.stderr)
+            print(f"scrapy reprocess: {error.line}", file=sys.stderr)
             self.exitcode = 1
             return
         if not rejected and (opts.rejected or not accepted):

@@ -54,7 +54,7 @@ class Command(ScrapyCommand):
         try:
             severities = read_severities(self.settings)
         except DumeSpiderError as error:
-            print(f"scrapy verify: {error}", file=sys.stderr)
+            print(f"scrapy verify: {error.line}", file=sys.stderr)
             self.exitcode = 1
             return
         day = today()

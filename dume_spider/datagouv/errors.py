@@ -74,6 +74,7 @@ class PortalError(DumeSpiderError):
 class InvalidError(PortalError):
     """400: the portal does not take these values; it names the fields (the caller's fault)."""
 
+    log_code = "PUB-01"
     advice = "correct what it names: an argument, a setting, or the file"
     is_of_file = True
 
@@ -81,6 +82,7 @@ class InvalidError(PortalError):
 class KeyRefusedError(PortalError):
     """401: the key is unknown, revoked or expired, or its user is not active."""
 
+    log_code = "PUB-02"
     advice = (
         "the portal does not accept the key in DATAGOUV_API_KEY (unknown, revoked, expired, or "
         "its user is inactive); make a new one in the user's settings on the portal"
@@ -90,6 +92,7 @@ class KeyRefusedError(PortalError):
 class NotAllowedError(PortalError):
     """403: the owner of the key may not do this."""
 
+    log_code = "PUB-03"
     advice = (
         "the owner of the key has no right to do this; an administrator of the data set's "
         "organization can make them an editor, or assign the data set to a partial editor"
@@ -99,18 +102,21 @@ class NotAllowedError(PortalError):
 class MissingError(PortalError):
     """404: there is no such data set or resource, or it is private and not the key owner's."""
 
+    log_code = "PUB-04"
     advice = "there is no such thing, or the key's owner may not see it; check the id"
 
 
 class ConflictError(PortalError):
     """409: the data set cannot be deleted, since it has a DOI."""
 
+    log_code = "PUB-05"
     advice = "a data set with a DOI stays; ask the portal's team"
 
 
 class DeletedError(PortalError):
     """410: the data set is deleted."""
 
+    log_code = "PUB-06"
     advice = (
         "the data set is deleted; bring it back first: -a action=restore, with the key "
         "of a member of its organization"
@@ -120,6 +126,7 @@ class DeletedError(PortalError):
 class TooLargeError(PortalError):
     """413: the portal, or the server in front of it, takes no body of this size."""
 
+    log_code = "PUB-07"
     advice = "the file is too large for the portal; publish fewer contracts per file"
     is_of_file = True
 
@@ -127,6 +134,7 @@ class TooLargeError(PortalError):
 class FileTypeError(PortalError):
     """415: the portal does not take a file of this type."""
 
+    log_code = "PUB-08"
     advice = "the portal does not take such files; publish JSON or XML"
     is_of_file = True
 
@@ -134,6 +142,7 @@ class FileTypeError(PortalError):
 class ReadOnlyError(PortalError):
     """423: the portal is read-only for a while (maintenance)."""
 
+    log_code = "PUB-09"
     advice = "the portal is read-only for now; run the same command again later"
     is_passing = True
 
@@ -141,6 +150,7 @@ class ReadOnlyError(PortalError):
 class PortalFailureError(PortalError):
     """5xx, 408, 429: the portal, or the server in front of it, failed or has no time."""
 
+    log_code = "PUB-10"
     advice = "run the same command again later"
     is_passing = True
 
@@ -148,6 +158,7 @@ class PortalFailureError(PortalError):
 class NoAnswerError(PortalError):
     """There was no answer: no connection, or one that was cut. What was asked may be done."""
 
+    log_code = "PUB-11"
     advice = "check the network and DATAGOUV_API_URL, and run the same command again"
     is_passing = True
 
@@ -155,18 +166,21 @@ class NoAnswerError(PortalError):
 class RedirectedError(PortalError):
     """3xx that is not followed: it leads to another host, or nowhere."""
 
+    log_code = "PUB-12"
     advice = "the key is not sent there; check DATAGOUV_API_URL"
 
 
 class UnexpectedError(PortalError):
     """An answer that this API is not known to give."""
 
+    log_code = "PUB-13"
     advice = "check DATAGOUV_API_URL; if it is right, the portal has changed"
 
 
 class MismatchError(PortalError):
     """What was read back differs from what was sent."""
 
+    log_code = "PUB-14"
     advice = "run the same command again; if it says the same, the portal has changed"
     is_passing = True
     is_of_file = True

@@ -198,12 +198,15 @@ def kept(shown: Mapping[str, Any]) -> dict[str, Any]:
 class Publisher:
     """Publishes files in one data set: ``shown``, as the portal shows it.
 
-    ``note`` is told what a person should know besides. Raises, also when it is made,
+    ``note`` is told, with its code (docs/logs.md), what a person should know besides. Raises,
+    also when it is made,
     :class:`.errors.DeletedError` for a deleted data set, which would take uploads, and
     :class:`.errors.NotAllowedError` when the owner of the key may not change it.
     """
 
-    def __init__(self, client: PortalClient, shown: Mapping[str, Any], note: Callable[[str], None]):
+    def __init__(
+        self, client: PortalClient, shown: Mapping[str, Any], note: Callable[[str, str], None]
+    ):
         self.client = client
         self.id: str = shown["id"]
         self._note = note
@@ -261,7 +264,9 @@ class Publisher:
         """Delete a resource; one that is not there is taken for deleted."""
         there = next((each for each in self.resources if each["id"] == resource), None)
         if there is None:
-            self._note(f"the data set {self.id} has no resource {resource}: nothing to delete")
+            self._note(
+                "PUB-17", f"the data set {self.id} has no resource {resource}: nothing to delete"
+            )
             return Published("", "unchanged", self.id, resource, "", "")
         await _gone(self.client.delete_resource(self.id, resource))
         return self._published(there, there["title"], "deleted")
@@ -303,8 +308,9 @@ class Publisher:
         if len(same) > 1:
             ids = ", ".join(each["id"] for each in same[1:])
             self._note(
+                "PUB-18",
                 f"the data set {self.id} has {file.name} {len(same)} times; {same[0]['id']} is "
-                f"used, remove the others (-a action=delete-resource): {ids}"
+                f"used, remove the others (-a action=delete-resource): {ids}",
             )
         return same[0] if same else None
 

@@ -161,7 +161,7 @@ class Keeper:
                 books.give_up(error)
             except Exception as error:
                 # A bug; the rows must not wait for ever.
-                logger.exception("The store could not be written")
+                logger.exception("[DECP-08] The store could not be written")
                 self._error = StoreError(f"the store could not be written: {error!r}")
                 books.give_up(self._error)
             else:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from scrapy import signals
 from scrapy.crawler import Crawler
@@ -55,6 +55,13 @@ class OwedSpider(PublishSpider):
     @classmethod
     def check_arguments(cls, values: dict[str, object]) -> None:
         values["action"] = "upload"
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, harvest: str, **kwargs: Any) -> Self:
+        """``harvest`` is the command of the harvest, which publishes what is owed by then."""
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        spider.run.command = harvest
+        return spider
 
     def files(self) -> Sequence[Path]:
         """The files that are owed, where they are or will be fetched to."""
@@ -151,11 +158,13 @@ class PublishAfter:
         client = client_of(self.crawler)
         try:
             await client.me()
-            publisher = Publisher(client, await client.dataset(self.dataset), logger.warning)
+            publisher = Publisher(
+                client, await client.dataset(self.dataset), self.crawler.spider.run.advise
+            )
         except PortalError as error:
             if not error.is_passing:
                 raise
-            logger.warning("Publishing is tried again at the end: %s", error)
+            logger.warning("[PUB-19] Publishing is tried again at the end: %s", error)
         else:
             self.taken = [str(name) for name in publisher.names()]
 
@@ -172,7 +181,7 @@ class PublishAfter:
             if owed:
                 await self._publish(run)
         except DumeSpiderError as error:
-            logger.error("%s", error)
+            logger.error("%s", error.line)
             run.fail(str(error))
 
     async def _publish(self, run: Run) -> None:
@@ -181,7 +190,7 @@ class PublishAfter:
         settings.setdict(_OF_ITS_OWN, priority="cmdline")
         self._publishing = Crawler(OwedSpider, settings)
         try:
-            await self._publishing.crawl_async(dataset=self.dataset)
+            await self._publishing.crawl_async(dataset=self.dataset, harvest=run.command)
             run.publication = self._publishing.spider.run
         finally:
             self._published.set()

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: So many files are named in the log; the summary names all.
+MOST_FILES = 5
+
 
 class RunSummary:
     """Keeps the run's books.
@@ -70,13 +73,14 @@ class RunSummary:
     def give_up(self, error: DumeSpiderError) -> None:
         """End a run that cannot keep what it collects: asking on would only lose more."""
         if not self.run.errors:
-            logger.error("%s", error)
+            logger.error("%s", error.line)
             self.crawler.spider.stop(type(error).__name__)
         self.run.fail(str(error))
 
     def spider_opened(self) -> None:
         # Connected only now, after every pipeline has been: the books are closed last.
         self.crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
+        self.crawler.signals.connect(self.engine_stopped, signal=signals.engine_stopped)
         run = self.run
         try:
             # A shard places no files, and may run where those of others cannot be seen.
@@ -124,9 +128,14 @@ class RunSummary:
             try:
                 step()
             except DumeSpiderError as error:
-                logger.error("%s", error)
+                logger.error("%s", error.line)
                 run.fail(str(error))
-        log_outcome(run)
+
+    def engine_stopped(self) -> None:
+        """Last of all, below Scrapy's own stats: how the run ended."""
+        # A signal that comes while the spider closes stops the engine a second time.
+        self.crawler.signals.disconnect(self.engine_stopped, signal=signals.engine_stopped)
+        log_outcome(self.run, shown(self.crawler.settings["DECP_FILES_URI"]))
 
     def _settle_counts(self) -> None:
         if self._begun:
@@ -170,19 +179,54 @@ def stop(run: Run, error: DumeSpiderError) -> None:
 
     Raises ``CloseSpider``.
     """
-    logger.error("%s", error)
+    logger.error("%s", error.line)
     run.fail(str(error))
     raise CloseSpider(type(error).__name__) from error
 
 
-def log_outcome(run: Run) -> None:
-    """Say in the last lines of the log how the run ended and what to do next."""
+def log_outcome(run: Run, place: str) -> None:
+    """Say in the last lines of the log how the run ended and what to do next; ``place`` is where
+    its files are."""
     for advice in run.advice:
         logger.warning("%s", advice)
     if run.spider == "publish":
         _log_publication(run)
     else:
-        _log_harvest(run)
+        _log_harvest(run, place)
+    summary = run.folder / "summary.json"
+    if run.status == "failed":
+        logger.error(
+            "[DECP-10] Run %s failed: %s; see %s; when that is repaired, with the same settings: "
+            "%s",
+            run.id,
+            "; ".join(dict.fromkeys(run.errors)) or "the counts differ",
+            summary,
+            run.command,
+        )
+    elif run.status == "incomplete":
+        logger.warning(
+            "[DECP-11] Run %s is incomplete (%s): %d failures, %d windows not proven complete; "
+            "see %s; to ask again for what is missing, with the same settings: %s",
+            run.id,
+            run.finish_reason,
+            len(run.failures),
+            len(run.unproven),
+            summary,
+            run.command,
+        )
+    elif run.publication is not None and run.publication.exit_status:
+        logger.warning(
+            "[PUB-20] Run %s is %s, but run %s, which publishes its files, is %s: see %s; to "
+            "publish them, with the same settings: %s",
+            run.id,
+            run.status,
+            run.publication.id,
+            run.publication.status,
+            run.publication.folder / "summary.json",
+            run.command,
+        )
+    else:
+        logger.info("Run %s is %s: %s", run.id, run.status, summary)
 
 
 def _log_publication(run: Run) -> None:
@@ -191,34 +235,22 @@ def _log_publication(run: Run) -> None:
     )
     said = [f"{count} {action}" for action, count in done.most_common()]
     logger.info("Published: %s", ", ".join([*said, f"{run.failed} failed"]))
-    if run.status == "failed":
-        # Each error has had its line.
-        logger.error("Run %s failed: see %s", run.id, run.folder / "summary.json")
-    elif run.status == "incomplete":
-        logger.warning(
-            "Run %s is incomplete (%s): the same command does what is missing; see %s",
-            run.id,
-            run.finish_reason,
-            run.folder / "summary.json",
-        )
-    else:
-        logger.info("Run %s is %s: %s", run.id, run.status, run.folder / "summary.json")
 
 
-def _log_harvest(run: Run) -> None:
+def _log_harvest(run: Run, place: str) -> None:
     if run.unknown_keys:
         shown = [f"{path} ({rows})" for path, rows in run.unknown_keys.most_common(10)]
         logger.warning(
-            "%d keys of the service are not known, here with the rows that have them: %s%s; "
-            "look whether one holds a field (setting DUME_FIELD_MAP)",
+            "[DUME-03] %d keys of the service are not known, here with the rows that have them: "
+            "%s%s; look whether one holds a field (setting DUME_FIELD_MAP)",
             len(run.unknown_keys),
             ", ".join(shown),
             ", …" if len(run.unknown_keys) > len(shown) else "",
         )
     if run.duplicates:
         logger.warning(
-            "Contracts under a further reference: %d, such as %s, the same as %s; the State "
-            "keeps the one published last (`duplicates` in summary.json)",
+            "[DECP-05] Contracts under a further reference: %d, such as %s, the same as %s; the "
+            "State keeps the one published last (`duplicates` in summary.json)",
             run.warnings["duplicate"],
             run.duplicates[0]["reference"],
             run.duplicates[0]["same_as"],
@@ -244,17 +276,16 @@ def _log_harvest(run: Run) -> None:
             run.owed,
             run.shard.partition("/")[2],
         )
-    if run.status == "failed":
-        logger.error("Run %s failed: %s", run.id, "; ".join(run.errors) or "the counts differ")
-    elif run.status == "incomplete":
-        logger.warning(
-            "Run %s is incomplete (%s): %d failures, %d windows not proven complete; "
-            "the same command asks again for what is missing; see %s",
-            run.id,
-            run.finish_reason,
-            len(run.failures),
-            len(run.unproven),
-            run.folder / "summary.json",
+    elif run.files:
+        names = [each["name"] for each in run.files[:MOST_FILES]]
+        logger.info(
+            "Files: %d in %s: %s%s",
+            len(run.files),
+            place,
+            ", ".join(names),
+            ", …" if len(run.files) > len(names) else "",
         )
+    elif run.spider == "boamp":
+        logger.info("Files: none; the notices are in the store: scrapy export --source boamp")
     else:
-        logger.info("Run %s is %s: %s", run.id, run.status, run.folder / "summary.json")
+        logger.info("Files: none")

@@ -103,7 +103,7 @@ class DecpFilesPipeline:
             taken = publish_after.taken if publish_after else []
             write_owed(books.store, books.run, self.settings, self.output, taken)
         except DumeSpiderError as error:
-            logger.error("%s", error)
+            logger.error("%s", error.line)
             books.run.fail(str(error))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -102,7 +103,12 @@ class BaseSpider(scrapy.Spider):
             Path(crawler.settings["DECP_RUNS_DIR"]),
             shard=str(values.get("shard", "")),
         )
+        spider.run.command = spider.command()
         return spider
+
+    def command(self) -> str:
+        """The command that does what this run leaves undone, settings left out."""
+        return crawl_command(self.name, self.run.arguments)
 
     def asked(self) -> dict[str, Any] | None:
         """All that decides what is asked for, as plain values of JSON, dates resolved.
@@ -123,6 +129,12 @@ class BaseSpider(scrapy.Spider):
         self._stopping = asyncio.ensure_future(
             self.crawler.engine.close_spider_async(reason=reason)
         )
+
+
+def crawl_command(spider: str, arguments: Mapping[str, Any]) -> str:
+    """The command of a crawl, as a shell takes it."""
+    given = (f" -a {shlex.quote(f'{name}={value}')}" for name, value in arguments.items())
+    return f"scrapy crawl {spider}{''.join(given)}"
 
 
 def today() -> date:

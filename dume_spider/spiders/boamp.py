@@ -56,6 +56,9 @@ logger = logging.getLogger(__name__)
 #: Notices asked for at once with ``detail=auto``: an answer is then some 5 MB.
 BATCH = 50
 
+#: The codes of what ends a run, by its close reason.
+_ENDS = {"refused": "BOAMP-05", "robots": "BOAMP-06"}
+
 NO_SUCH_NOTICE = "the service has no notice of this idweb"
 
 
@@ -173,10 +176,10 @@ class BoampSpider(HarvestSpider):
             return
         for name in EXPECTED_COLUMNS:
             if name not in columns:
-                self.warn("column-missing", name, "the data set lacks the column %s")
+                self.warn("column-missing", name, "[BOAMP-01] The data set lacks the column %s")
         for name in columns:
             if name not in COLUMNS:
-                self.warn("column-unknown", name, "the data set has an unknown column: %s")
+                self.warn("column-unknown", name, "[BOAMP-02] The data set has a new column: %s")
         self.columns = columns
         if self.idweb is not None:
             yield self.ask([self.idweb])
@@ -274,7 +277,7 @@ class BoampSpider(HarvestSpider):
     def page_lost(self, page: Page, error: BaseException) -> Iterator[Any]:
         self.in_flight -= 1
         why = f"rows from {page.offset}: {describe(error)}"
-        logger.warning("Search %s failed, %s", page.window.filters(), why)
+        logger.warning("[BOAMP-03] Search %s failed, %s", page.window.filters(), why)
         self.run.fail_window(page.window.filters(), why)
         self.note(self.planner.failed(page, why))
         if not self.must_end(error):
@@ -359,7 +362,7 @@ class BoampSpider(HarvestSpider):
                 self.reference_failed(idweb, NO_SUCH_NOTICE, is_answered=True)
         if rows:
             self.crawler.stats.inc_value("boamp/rows/foreign", sum(map(len, rows.values())))
-            logger.warning("Rows that were not asked for: %s", ", ".join(map(str, rows)))
+            logger.warning("[BOAMP-04] Rows that were not asked for: %s", ", ".join(map(str, rows)))
 
     def detail_failed(self, failure: Failure) -> None:
         """Name notices whose request got no answer."""
@@ -435,16 +438,17 @@ class BoampSpider(HarvestSpider):
         when = "tomorrow (it did not say when)"
         if quota.reset is not None:
             when = f"after {quota.reset.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-        self.run.advice.append(
+        self.run.advise(
+            "BOAMP-07",
             f"The service's quota is used up ({quota.message}): run the same command {when}, it "
-            "carries on"
+            "carries on",
         )
         self.stop("quota")
 
     def end(self, reason: str, why: str) -> None:
         """End a run that asking on cannot mend."""
         self.is_over = True
-        logger.error("%s", why)
+        logger.error("[%s] %s", _ENDS[reason], why)
         self.run.fail(why)
         self.stop(reason)
 
@@ -454,7 +458,8 @@ class BoampSpider(HarvestSpider):
         if self.planner is not None:
             self.run.proof = self.planner.status
             self.run.unproven += (each.as_dict() for each in self.planner.judgement())
-            self.run.advice += self.silence()
+            for text in self.silence():
+                self.run.advise("BOAMP-08", text)
         elif self.idweb is not None and self.answers:
             self.run.proof = "complete"
 

@@ -267,8 +267,9 @@ class DumeSpider(HarvestSpider):
     def window_failed(self, window: SearchQuery, error: Exception) -> Iterator[Any]:
         self.in_flight -= 1
         text = describe(error)
-        logger.warning("Search %s failed: %s", window.filters(), text)
+        logger.warning("[DUME-02] Search %s failed: %s", window.filters(), text)
         if isinstance(error, RefusedError) and self.answers == 1:
+            logger.error("[DUME-06] The service refused the first request: %s", text)
             self.run.fail(f"the service refused the first request: {text}")
             self.stop("refused")
             return
@@ -380,8 +381,10 @@ class DumeSpider(HarvestSpider):
         self.give_up_pending(reason)
         self.run.proof = self.planner.status
         self.run.unproven += (unproven.as_dict() for unproven in self.planner.unproven)
-        self.run.advice += self.missing.advice()
-        self.run.advice += self.silence()
+        for text in self.missing.advice():
+            self.run.advise("DUME-04", text)
+        for text in self.silence():
+            self.run.advise("DUME-05", text)
 
     def silence(self) -> Iterator[str]:
         """A warning when a long period holds nothing at all: that is rarely true."""

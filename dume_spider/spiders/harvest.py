@@ -12,7 +12,7 @@ from scrapy.spidermiddlewares.httperror import HttpError
 
 from dume_spider.exceptions import AnswerError, ArgumentError
 from dume_spider.extensions.keeper import Keeper
-from dume_spider.spiders.base import BaseSpider, today
+from dume_spider.spiders.base import BaseSpider, crawl_command, today
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -26,6 +26,8 @@ MOST_UNANSWERED = 10
 #: Objects made, less those freed, between two looks of the collector (Python: 700). Records are
 #: many small objects without cycles: looking for cycles was a sixth of a harvest's time.
 COLLECT_EVERY = 10_000
+#: The arguments that a range of days is asked for with.
+DAYS = ("date_start", "date_end")
 
 
 class HarvestSpider(BaseSpider):
@@ -50,6 +52,16 @@ class HarvestSpider(BaseSpider):
         spider.unanswered = 0
         gc.set_threshold(COLLECT_EVERY, 20, 50)
         return spider
+
+    def command(self) -> str:
+        """With the days that this run asks for: tomorrow, yesterday is another day."""
+        given = dict(self.run.arguments)
+        days = {name: self.values[name] for name in DAYS if name in self.values}
+        if "date" not in given and not given.keys() & days.keys() and len({*days.values()}) == 1:
+            given["date"] = days["date_end"]
+        elif "date" not in given:
+            given |= days
+        return crawl_command(self.name, given)
 
     def next_searches(self) -> Iterator[Request]:
         """The searches that can be sent now."""
@@ -89,7 +101,8 @@ class HarvestSpider(BaseSpider):
         self.unanswered += 1
         if self.unanswered == MOST_UNANSWERED:
             logger.error(
-                "The service gives no answer: %d requests in a row failed; the run ends here",
+                "[DECP-09] The service gives no answer: %d requests in a row failed; the run "
+                "ends here",
                 MOST_UNANSWERED,
             )
             self.stop("service_down")

@@ -292,7 +292,7 @@ class PublishSpider(BaseSpider):
                 shown = {"id": made.dataset, "title": self.values["structure_name"]}
             else:
                 shown = await self.client.dataset(made.dataset)
-            await self.send(Publisher(self.client, shown, self.note), checked)
+            await self.send(Publisher(self.client, shown, self.run.advise), checked)
             return
         shown = await self.client.dataset(self.values["dataset"])
         if action == "delete-dataset":
@@ -300,7 +300,7 @@ class PublishSpider(BaseSpider):
         elif action == "restore":
             self.done(await restore_dataset(self.client, shown))
         else:
-            publisher = Publisher(self.client, shown, self.note)
+            publisher = Publisher(self.client, shown, self.run.advise)
             if action == "update":
                 await self.update(publisher, shown)
             elif action == "delete-resource":
@@ -416,15 +416,10 @@ class PublishSpider(BaseSpider):
             self.left.pop(what, None)
         self.run.published.append(published._asdict())
 
-    def note(self, text: str) -> None:
-        """Keep what a person should know for the last lines of the log."""
-        if text not in self.run.advice:
-            self.run.advice.append(text)
-
     def failed(self, what: str, error: Exception) -> None:
         """Name a file that could not be published."""
         text = one_line(error)
-        logger.error("%s", text)
+        logger.error("[%s] %s", code_of(error), text)
         self.left.pop(what, None)
         self.run.fail_reference(Path(what).name, text)
         if not getattr(error, "is_passing", False):
@@ -433,7 +428,7 @@ class PublishSpider(BaseSpider):
     def give_up(self, error: Exception) -> None:
         """Note why all that is left cannot be done now."""
         self.why = one_line(error)
-        logger.error("%s", self.why)
+        logger.error("[%s] %s", code_of(error), self.why)
         if not getattr(error, "is_passing", False):
             self.run.fail(self.why)
         elif not self.left:
@@ -553,6 +548,11 @@ def check_file(path: Path, siret: str, day: date, severities: Mapping[str, str])
             f"{first.path}: {first.message}; see scrapy verify"
         )
     return name
+
+
+def code_of(error: Exception) -> str:
+    """The code of an error in the log."""
+    return error.log_code if isinstance(error, DumeSpiderError) else "PUB-16"
 
 
 def one_line(error: Exception) -> str:

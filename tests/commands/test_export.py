@@ -143,14 +143,21 @@ def test_nothing_to_export_is_said(export: Callable, tmp_path: Path) -> None:
     done = export("--since", "2030-01-01")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "Nothing to export: the store holds no such contract\n"
+    done = export("--source", "boamp")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "Nothing to export: the store holds no such notice\n"
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "line"),
     [
-        (["--run", "nope"], 1, "scrapy export: the store "),
-        (["--structure", "plateforme"], 1, "scrapy export: DECP_PLATFORM_SIRET='': not a SIRET"),
+        (["--run", "nope"], 1, "scrapy export: [DECP-02] the store "),
+        (
+            ["--structure", "plateforme"],
+            1,
+            "scrapy export: [DECP-01] DECP_PLATFORM_SIRET='': not a SIRET",
+        ),
         (["--format", "json,pdf"], 2, "__main__.py: error: argument --format: 'pdf': not a "),
         (["--buyer", "123"], 2, "__main__.py: error: argument --buyer: '123': not a SIRET; "),
         (["--since", "1/1/26"], 2, "__main__.py: error: argument --since: '1/1/26': not a d"),
@@ -174,7 +181,7 @@ def test_a_folder_that_cannot_be_made(export: Callable, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     done = export()
     assert done.returncode == 1
-    assert done.stderr.startswith("scrapy export: File exists: ")
+    assert done.stderr.startswith("scrapy export: [DECP-03] File exists: ")
     assert done.stderr.count("\n") == 1
 
 

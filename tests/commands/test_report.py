@@ -103,8 +103,8 @@ def test_an_error_is_one_line(scrapy_report: Callable, tmp_path: Path) -> None:
     done = scrapy_report("--run", "nobody")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"scrapy report: the store {tmp_path / 'store.sqlite'} knows no run 'nobody'; runs are "
-        "named as their folders in DECP_RUNS_DIR\n"
+        f"scrapy report: [DECP-02] the store {tmp_path / 'store.sqlite'} knows no run 'nobody'; "
+        "runs are named as their folders in DECP_RUNS_DIR\n"
     )
 
 

@@ -200,9 +200,19 @@ def test_stricter_rules_reject_and_keep_what_is_published(
 @pytest.mark.parametrize(
     ("arguments", "settings", "status", "line"),
     [
-        (["--all"], {}, 1, "scrapy reprocess: there is no store "),
-        (["--all"], {"DECP_RULES": "x"}, 1, "scrapy reprocess: DECP_RULES='x': not a JSON obj"),
-        (["--all"], {"DECP_FORMATS": "pdf"}, 1, "scrapy reprocess: DECP_FORMATS='pdf': not kn"),
+        (["--all"], {}, 1, "scrapy reprocess: [DECP-02] there is no store "),
+        (
+            ["--all"],
+            {"DECP_RULES": "x"},
+            1,
+            "scrapy reprocess: [DECP-01] DECP_RULES='x': not a JSON obj",
+        ),
+        (
+            ["--all"],
+            {"DECP_FORMATS": "pdf"},
+            1,
+            "scrapy reprocess: [DECP-01] DECP_FORMATS='pdf': not kn",
+        ),
         (["--all"], {"DUME_FIELD_MAP": "none.toml"}, 1, "scrapy reprocess: "),
         ([], {}, 2, "__main__.py: error: which rows? give --all, --rejected or --run RUN"),
         (["--all", "--rejected"], {}, 2, "__main__.py: error: --all does not go with"),

@@ -121,7 +121,7 @@ def test_rules_by_setting(valid: Path) -> None:
     assert verify(valid, "-s", 'DECP_RULES={"siret": "warning"}').returncode == 0
     done = verify(valid, "-s", 'DECP_RULES={"sirets": "warning"}')
     assert done.returncode == 1
-    assert done.stderr.startswith("scrapy verify: unknown rule 'sirets'; the rules are: ")
+    assert done.stderr.startswith("scrapy verify: [DECP-01] unknown rule 'sirets'; the rules are: ")
     assert done.stderr.count("\n") == 1
 
 

@@ -48,27 +48,30 @@ def test_shapes(body: bytes, expected: Refusal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "is_passing", "is_of_file"),
+    ("status", "code", "kind", "is_passing", "is_of_file"),
     [
-        (308, errors.RedirectedError, False, False),
-        (400, errors.InvalidError, False, True),
-        (401, errors.KeyRefusedError, False, False),
-        (403, errors.NotAllowedError, False, False),
-        (404, errors.MissingError, False, False),
-        (405, errors.UnexpectedError, False, False),
-        (409, errors.ConflictError, False, False),
-        (410, errors.DeletedError, False, False),
-        (413, errors.TooLargeError, False, True),
-        (415, errors.FileTypeError, False, True),
-        (423, errors.ReadOnlyError, True, False),
-        (429, errors.PortalFailureError, True, False),
-        (500, errors.PortalFailureError, True, False),
-        (502, errors.PortalFailureError, True, False),
-        (599, errors.PortalFailureError, True, False),
+        (308, "PUB-12", errors.RedirectedError, False, False),
+        (400, "PUB-01", errors.InvalidError, False, True),
+        (401, "PUB-02", errors.KeyRefusedError, False, False),
+        (403, "PUB-03", errors.NotAllowedError, False, False),
+        (404, "PUB-04", errors.MissingError, False, False),
+        (405, "PUB-13", errors.UnexpectedError, False, False),
+        (409, "PUB-05", errors.ConflictError, False, False),
+        (410, "PUB-06", errors.DeletedError, False, False),
+        (413, "PUB-07", errors.TooLargeError, False, True),
+        (415, "PUB-08", errors.FileTypeError, False, True),
+        (423, "PUB-09", errors.ReadOnlyError, True, False),
+        (429, "PUB-10", errors.PortalFailureError, True, False),
+        (500, "PUB-10", errors.PortalFailureError, True, False),
+        (502, "PUB-10", errors.PortalFailureError, True, False),
+        (599, "PUB-10", errors.PortalFailureError, True, False),
     ],
 )
-def test_kinds(status: int, kind: type[PortalError], is_passing: bool, is_of_file: bool) -> None:
+def test_kinds(
+    status: int, code: str, kind: type[PortalError], is_passing: bool, is_of_file: bool
+) -> None:
     assert error_class(status) is kind
+    assert kind("x").line == f"[{code}] x; {kind.advice}"
     assert (kind.is_passing, kind.is_of_file) == (is_passing, is_of_file)
     assert issubclass(kind, DumeSpiderError)
     assert kind.advice != PortalError.advice

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from dume_spider.datagouv import publisher
@@ -12,6 +13,7 @@ from dume_spider.datagouv.client import Answer, ApiKey, FileToSend, PortalClient
 from dume_spider.datagouv.errors import (
     DeletedError,
     InvalidError,
+    MismatchError,
     NoAnswerError,
     NotAllowedError,
     PortalFailureError,
@@ -105,13 +107,30 @@ def test_of_two_of_a_name_the_one_with_the_content_is_taken(titles: list[str]) -
             zip([*titles, "a.json"], [None, {"type": "md5", "value": "s"}, SHA1], strict=True)
         )
     ]
-    notes: list[str] = []
-    client = PortalClient("https://x", None, None, plan=notes.append)
-    known = Publisher(client, SHOWN | {"resources": resources}, notes.append)
+    notes: list[tuple[str, str]] = []
+    client = PortalClient("https://x", None, None, plan=lambda _: None)
+    known = Publisher(
+        client, SHOWN | {"resources": resources}, lambda code, text: notes.append((code, text))
+    )
     file = FileToSend("a.json", None, 1, "s")
     done = asyncio.run(known.publish(file, "json"))
     assert done.resource == "2"
-    assert any("is used, remove the others" in note for note in notes)
+    assert {code for code, _ in notes} == {"PUB-18"}
+    assert all("is used, remove the others" in text for _, text in notes)
+
+
+def test_what_is_read_back_is_compared() -> None:
+    shown = {"id": "d", "deleted": "2026-01-01", "tags": [], "temporal_coverage": None}
+    shown["private"] = False
+
+    async def send(method: str, url: str, headers: Any, body: bytes) -> Answer:
+        """Says yes to everything and does nothing."""
+        return Answer(200, {}, orjson.dumps(shown))
+
+    client = PortalClient("https://x", send, ApiKey("k"))
+    with pytest.raises(MismatchError) as caught:
+        asyncio.run(publisher.restore_dataset(client, shown))
+    assert caught.value.line.startswith("[PUB-14] the data set d is not as it was sent: deleted")
 
 
 SHA1 = {"type": "sha1", "value": "s"}

@@ -1,6 +1,8 @@
-"""The generated tables of docs/reference.md are those of the code."""
+"""What docs/reference.md says is what the code does, as far as it can be told by a program."""
 
 from __future__ import annotations
+
+import ast
 
 import pytest
 from crawling import ROOT
@@ -8,6 +10,7 @@ from crawling import ROOT
 from dume_spider.boamp.tables import notice_columns_table
 from dume_spider.decp.rules import rules_table
 from dume_spider.decp.tables import columns_table
+from dume_spider.pipelines import deduplication, validation
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,38 @@ def test_table_is_current(name: str, table: str, maker: str) -> None:
     assert reference.count(start) == 1
     found = reference.partition(start)[2].partition(end)[0]
     assert found == table, f"put what {maker} gives between the markers"
+
+
+def test_each_stat_is_explained() -> None:
+    stats = (
+        (ROOT / "docs" / "reference.md").read_text(encoding="utf-8").partition("\n## Stats\n")[2]
+    )
+    named: set[str] = set()
+    for path in (ROOT / "dume_spider").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("inc_value", "set_value", "max_value", "min_value")
+            ):
+                # Of a name that is put together: how it begins.
+                named.add(ast.unparse(node.args[0]).lstrip("f").strip("'\"").partition("{")[0])
+    assert "self.STAT_FMT.format(field=path or 'record')" in named
+    named.remove("self.STAT_FMT.format(field=path or 'record')")
+    named.add(validation.ValidationPipeline.STAT_FMT.partition("{")[0])
+    assert len(named) > 4
+    assert [name for name in named if f"`{name}" not in stats] == []
+    for module in (deduplication, validation):
+        for name, each in vars(module).items():
+            if isinstance(each, type) and each.__module__ == module.__name__:
+                assert not issubclass(each, module.DropItem) or f"`{name}`" in stats
+
+
+def test_each_setting_is_explained() -> None:
+    """Those that the project adds, which stand last in settings.py."""
+    source = (ROOT / "dume_spider" / "settings.py").read_text(encoding="utf-8")
+    own = source.partition("# What the project adds.")[2].partition("\n")[2]
+    names = [node.targets[0].id for node in ast.parse(own).body if isinstance(node, ast.Assign)]
+    assert len(names) > 15
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert [name for name in names if f"`{name}`" not in reference] == []

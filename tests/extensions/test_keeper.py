@@ -128,7 +128,7 @@ def test_a_lost_row_takes_its_group_with_it(keeper: Keeper) -> None:
     run(steps)
 
 
-def test_a_bug_of_the_store_leaves_no_row_waiting(keeper: Keeper, monkeypatch) -> None:
+def test_a_bug_of_the_store_leaves_no_row_waiting(keeper: Keeper, monkeypatch, caplog) -> None:
     def save(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
@@ -147,6 +147,10 @@ def test_a_bug_of_the_store_leaves_no_row_waiting(keeper: Keeper, monkeypatch) -
         assert len(keeper.run.errors) == 1
 
     run(steps)
+    assert [record.getMessage() for record in caplog.records] == [
+        "[DECP-08] The store could not be written",
+        "[DECP-02] the store could not be written: ZeroDivisionError('a bug')",
+    ]
 
 
 def test_a_store_that_failed_is_not_tried_again(keeper: Keeper, tmp_path: Path) -> None:

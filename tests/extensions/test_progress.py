@@ -93,7 +93,7 @@ def test_a_terminal(tmp_path: Path, address: str) -> None:
     rejected = [line for line in lines if "INFO: rejected" in line]
     (kept,) = tmp_path.glob("runs/*/rejected.jsonl")
     assert len(rejected) == len(kept.read_bytes().splitlines()) > 5
-    assert any(line.endswith("INFO: Spider closed (finished)") for line in lines[-3:])
+    assert re.search(r" INFO: Run dume-\S+ is complete: ", lines[-1])
 
 
 @pytest.mark.slow
@@ -150,7 +150,7 @@ def test_a_bad_value_is_one_line(tmp_path: Path, arguments: list[str]) -> None:
         command += ["-s", setting]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    said = f"scrapy {arguments[0]}: PROGRESS='maybe': not known; accepted: on, off"
+    said = f"scrapy {arguments[0]}: [DECP-01] PROGRESS='maybe': not known; accepted: on, off"
     assert done.stderr.splitlines()[-1] == said
     assert "Traceback" not in done.stderr
 

@@ -149,7 +149,13 @@ def test_a_publication_that_fails_is_made_good(portal: Portal, harvest: Harvest)
         assert done.status == 3, done.output
         assert done.summary["status"] == "complete"
         (name,) = [path.name for path in done.files()]
-        assert len(re.findall("ERROR: GET .*: no answer: .*run the same command", done.output)) == 1
+        lines = re.findall(r"ERROR: \[PUB-11\] GET .*: no answer: .*", done.output)
+        assert [line.endswith("and run the same command again") for line in lines] == [True]
+        command = "scrapy crawl dume -a date_start=2026-03-01 -a date_end=2026-03-02"
+        last = done.output.splitlines()[-1]
+        assert f"[PUB-20] Run {done.summary['run']} is complete, but run publish-" in last
+        assert last.endswith(f"publish them, with the same settings: {command}")
+        assert len(re.findall(rf"\[DECP-11\] Run publish-.*: {command}\n", done.output)) == 1
         (failed,) = publications(done)
         assert (failed["status"], failed["failures"][0]["reference"]) == ("incomplete", name)
         assert resources(portal, dataset) == {}
@@ -228,29 +234,29 @@ def test_files_in_an_object_storage(portal: Portal, harvest: Harvest, s3_url: st
 
 
 @pytest.mark.parametrize(
-    ("role", "dataset", "expected"),
+    ("role", "dataset", "code", "expected"),
     [
-        ("revoked", None, "the portal does not accept the key in DATAGOUV_API_KEY"),
+        ("revoked", None, "[PUB-02]", "the portal does not accept the key in DATAGOUV_API_KEY"),
         pytest.param(
-            *("outsider", None, "the owner of the key has no right to do this"),
+            *("outsider", None, "[PUB-03]", "the owner of the key has no right to do this"),
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            *("owner", "0" * 24, "there is no such thing, or the key's owner may not see it"),
+            *("owner", "0" * 24, "[PUB-04]", "there is no such thing, or the key's owner may not"),
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            *("owner", "a-slug", "PUBLISH_DATASET='a-slug': not known; accepted: an id of 24 "),
+            *("owner", "a-slug", "[DECP-01]", "PUBLISH_DATASET='a-slug': not known; accepted: an "),
             marks=pytest.mark.slow,
         ),
     ],
 )
 def test_what_is_refused_is_said_before_the_first_request(
-    portal: Portal, harvest: Harvest, role: str, dataset: str | None, expected: str
+    portal: Portal, harvest: Harvest, role: str, dataset: str | None, code: str, expected: str
 ) -> None:
     done = harvest(portal, dataset or new_dataset(portal), row("A"), role=role)
     assert done.status == 1
-    assert len(re.findall(f"ERROR: (?!Run ).*{re.escape(expected)}", done.output)) == 1
+    assert len(re.findall(rf"ERROR: {re.escape(code)} .*{re.escape(expected)}", done.output)) == 1
     assert harvest.searches == 0
     assert done.files() == []
 
@@ -264,7 +270,7 @@ def test_a_portal_without_an_answer_does_not_stop_a_harvest(
     with faulty(portal, Fault("cut", "GET", "/me/$")) as proxied:
         done = harvest(proxied, dataset, row("A"), settings=settings)
     assert done.status == 0, done.output
-    assert "Publishing is tried again at the end: " in done.output
+    assert "[PUB-19] Publishing is tried again at the end: " in done.output
     assert len(resources(portal, dataset)) == 1
 
 

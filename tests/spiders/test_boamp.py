@@ -153,8 +153,8 @@ def test_a_quota_that_ends_midway_and_the_next_day(boamp: Crawler, tmp_path: Pat
         assert summary["counts"]["new"] == len(stored(tmp_path)) == 48
         (advice,) = summary["advice"]
         assert re.fullmatch(
-            r"The service's quota is used up \(Too many requests on the domain for anonymous "
-            r"users\., code 10005, 50 calls a day\): run the same command after "
+            r"\[BOAMP-07\] The service's quota is used up \(Too many requests on the domain for "
+            r"anonymous users\., code 10005, 50 calls a day\): run the same command after "
             r"20\d\d-\d\d-\d\d 00:00 UTC, it carries on",
             advice,
         )
@@ -232,6 +232,7 @@ def test_a_domain_that_is_parked_during_the_crawl(boamp: Crawler) -> None:
     assert done.status == 3, done.output
     (failure,) = done.summary["failures"]
     assert failure["error"].startswith("rows from 0: the service answered an HTML or XML page")
+    assert f"[BOAMP-03] Search {failure['window']} failed, {failure['error']}\n" in done.output
 
 
 @pytest.mark.slow
@@ -258,7 +259,7 @@ def test_an_empty_day_is_told(boamp: Crawler) -> None:
         done = boamp(service, {"date": "2026-09-08"})
     assert done.status == 0, done.output
     (advice,) = done.summary["advice"]
-    assert advice.startswith("Nothing was found from 2026-09-08 to 2026-09-08: check the filters")
+    assert advice.startswith("[BOAMP-08] Nothing was found from 2026-09-08 to 2026-09-08: check ")
     assert advice in done.output
 
 
@@ -269,7 +270,7 @@ def test_a_filter_that_matches_nothing_is_only_a_warning(boamp: Crawler) -> None
     assert done.status == 0, done.output
     assert done.summary["status"] == "complete"
     (advice,) = done.summary["advice"]
-    assert advice.startswith("Nothing was found from 2026-09-07 to 2026-09-13: check the filters")
+    assert advice.startswith("[BOAMP-08] Nothing was found from 2026-09-07 to 2026-09-13: check ")
 
 
 @pytest.mark.slow
@@ -319,6 +320,7 @@ def test_robots_txt_is_obeyed_if_one_wants_it(boamp: Crawler) -> None:
         f"robots.txt forbids to ask {service.url}: leave ROBOTSTXT_OBEY at its default for this "
         "spider if you may call its API all the same"
     ]
+    assert f"[BOAMP-06] {done.summary['errors'][0]}\n" in done.output
     assert [asked.path for asked in service.asked] == ["/robots.txt"]
     assert "robots.txt is not asked" not in done.output
 
@@ -346,7 +348,8 @@ def test_a_data_set_whose_columns_have_changed(boamp: Crawler) -> None:
         "column-missing: criteres": 1,
         "column-unknown: siret": 1,
     }
-    assert "the data set lacks the column criteres" in done.output
+    assert "[BOAMP-01] The data set lacks the column criteres" in done.output
+    assert "[BOAMP-02] The data set has a new column: siret" in done.output
     assert done.items[0]["unread"] == {"siret": "21750001600019"}
 
 
@@ -358,7 +361,9 @@ def test_a_data_set_without_an_essential_column(boamp: Crawler) -> None:
         service.meddle = lambda _: Answer(200, body, kind="dataset")
         done = boamp(service, WEEK)
     assert done.status == 1, done.output
-    assert done.summary["errors"] == ["the data set lacks the columns dateparution, donnees"]
+    line = "the data set lacks the columns dateparution, donnees"
+    assert done.summary["errors"] == [line]
+    assert f"[BOAMP-05] {line}\n" in done.output
 
 
 @pytest.mark.slow
@@ -393,6 +398,20 @@ def test_one_notice(boamp: Crawler) -> None:
     assert done.summary["failures"] == [
         {"reference": "26-1", "error": "the service has no notice of this idweb"}
     ]
+
+
+def test_notices_that_were_not_asked_for(boamp: Crawler) -> None:
+    one, other = some_notices(2)
+    with served([one, other]) as service:
+        body = orjson.dumps({"total_count": 2, "results": [one, other]})
+        service.meddle = lambda asked: (
+            Answer(200, body, kind="detail") if asked.path.endswith("/records") else None
+        )
+        done = boamp(service, {"idweb": one["idweb"]})
+    assert done.status == 0, done.output
+    assert by_idweb(done.items).keys() == {one["idweb"]}
+    assert f"[BOAMP-04] Rows that were not asked for: {other['idweb']}\n" in done.output
+    assert "'boamp/rows/foreign': 1" in done.output
 
 
 @pytest.mark.slow

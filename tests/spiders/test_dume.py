@@ -364,8 +364,22 @@ def test_a_refusal_of_the_first_request_stops_the_run(
     assert done.summary["finish_reason"] == "refused"
     line = "the service refused the first request: ERREUR E07: plateforme inconnue"
     assert done.summary["errors"] == [line]
-    assert line in done.output
+    assert "[DUME-02] Search {'" in done.output
+    assert "[DUME-06] The service refused the first request: ERREUR E07: plateforme inconnue\n" in (
+        done.output
+    )
+    assert f"[DECP-10] Run {done.summary['run']} failed: {line}; see " in done.output
+    assert done.output.endswith(": scrapy crawl dume -a date=2026-03-02\n"), done.output
     assert "Traceback" not in done.output
+
+
+def test_a_bug_of_a_callback_is_told(serve: Callable[..., str], crawl: Callable[..., Any]) -> None:
+    environment = {"PYTHONPATH": "tests"}
+    done = crawl(serve(lambda _: answer()), DAY, {"SPIDER_MODULES": "failing"}, env=environment)
+    assert done.status == 1, done.output
+    assert "ERROR: [DECP-07] Spider error processing <POST http://127.0.0.1:" in done.output
+    assert "ZeroDivisionError: a bug\n" in done.output
+    assert done.summary["errors"] == ["a callback failed: ZeroDivisionError('a bug') (see the log)"]
 
 
 @pytest.mark.parametrize("rows", [[], None])
@@ -383,7 +397,7 @@ def test_an_empty_month_is_a_warning(serve: Callable[..., str], crawl: Callable[
     done = crawl(serve(lambda _: answer()), MARCH)
     assert done.status == 0
     assert done.summary["advice"] == [
-        "Nothing was found from 2026-03-01 to 2026-03-31: check the filters "
+        "[DUME-05] Nothing was found from 2026-03-01 to 2026-03-31: check the filters "
         "({'date_start': '2026-03-01', 'date_end': '2026-03-31'}) and the service"
     ]
     assert done.summary["advice"][0] in done.output
@@ -464,8 +478,8 @@ def test_an_unknown_block_is_counted_logged_once_and_named_at_the_end(
     assert path.startswith("nouveauBloc")
     assert rows_with_it == 12
     assert (
-        f"1 keys of the service are not known, here with the rows that have them: {path} (12);"
-        in (done.output)
+        f"[DUME-03] 1 keys of the service are not known, here with the rows that have them: "
+        f"{path} (12);" in done.output
     )
     assert f"'dume/unknown_keys/{path}': 12" in done.output
 
@@ -487,7 +501,7 @@ def test_a_required_field_under_an_unknown_name_is_advised_at_the_end(
     done = crawl(url, DAY, folder=tmp_path / "before")
     assert done.counts["rejected"] == 12
     (advice,) = done.summary["advice"]
-    assert "ccag" in advice
+    assert advice.startswith("[DUME-04] ccag is missing in 12 of 12 MP rows of 2022. ")
     assert "cahierDesClauses" in advice
     assert advice in done.output
 
@@ -605,23 +619,39 @@ def test_a_run_that_is_stopped_keeps_what_it_has(
 @pytest.mark.parametrize(
     ("arguments", "settings", "line"),
     [
-        ({"form_date": "2024-01-01"}, {}, "scrapy crawl: dume: unknown argument 'form_date'"),
-        ({"date": "2024-02-30"}, {}, "scrapy crawl: dume: argument date='2024-02-30': not a date"),
+        (
+            {"form_date": "2024-01-01"},
+            {},
+            "scrapy crawl: [DECP-01] dume: unknown argument 'form_date'",
+        ),
+        (
+            {"date": "2024-02-30"},
+            {},
+            "scrapy crawl: [DECP-01] dume: argument date='2024-02-30': not a date",
+        ),
         (
             {"date_start": "2024-03-02", "date_end": "2024-03-01"},
             {},
-            "scrapy crawl: dume: argument date_end='2024-03-01' is before",
+            "scrapy crawl: [DECP-01] dume: argument date_end='2024-03-01' is before",
         ),
-        ({"acheteur_id": "123"}, {}, "scrapy crawl: dume: argument acheteur_id='123': not a SIRET"),
-        ({"type_de": "X"}, {}, "scrapy crawl: dume: argument type_de='X': not a type of contract"),
-        ({}, {"DECP_FORMATS": "csv"}, "scrapy crawl: DECP_FORMATS='csv': not known"),
-        ({}, {"DECP_STRUCTURE": "x"}, "scrapy crawl: DECP_STRUCTURE='x': not known"),
+        (
+            {"acheteur_id": "123"},
+            {},
+            "scrapy crawl: [DECP-01] dume: argument acheteur_id='123': not a SIRET",
+        ),
+        (
+            {"type_de": "X"},
+            {},
+            "scrapy crawl: [DECP-01] dume: argument type_de='X': not a type of contract",
+        ),
+        ({}, {"DECP_FORMATS": "csv"}, "scrapy crawl: [DECP-01] DECP_FORMATS='csv': not known"),
+        ({}, {"DECP_STRUCTURE": "x"}, "scrapy crawl: [DECP-01] DECP_STRUCTURE='x': not known"),
         (
             {},
             {"DECP_STRUCTURE": "plateforme"},
-            "scrapy crawl: DECP_PLATFORM_SIRET='': not a SIRET",
+            "scrapy crawl: [DECP-01] DECP_PLATFORM_SIRET='': not a SIRET",
         ),
-        ({}, {"DUME_FIELD_MAP": "/nowhere/names.toml"}, "scrapy crawl: "),
+        ({}, {"DUME_FIELD_MAP": "/nowhere/names.toml"}, "scrapy crawl: [DUME-01] "),
     ],
 )
 def test_bad_arguments_and_settings_end_the_run_before_the_first_request(
@@ -634,9 +664,16 @@ def test_bad_arguments_and_settings_end_the_run_before_the_first_request(
     assert done.run is None
 
 
-@pytest.mark.parametrize("setting", ["DECP_FILES_URI", "DECP_RUNS_DIR", "DECP_STORE_URL"])
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [
+        ("DECP_FILES_URI", "[DECP-03]"),
+        ("DECP_RUNS_DIR", "[DECP-03]"),
+        ("DECP_STORE_URL", "[DECP-02]"),
+    ],
+)
 def test_a_folder_that_cannot_be_written_is_one_line(
-    crawl: Callable[..., Any], tmp_path: Path, setting: str
+    crawl: Callable[..., Any], tmp_path: Path, setting: str, code: str
 ) -> None:
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     place = str(tmp_path / "file" / "sub")
@@ -644,6 +681,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     done = crawl("http://127.0.0.1:9/", DAY, {setting: value})
     assert done.status == 1, done.output
     assert done.output.count("Not a directory") >= 1
+    assert f"ERROR: {code} " in done.output
     assert setting in done.output
     assert "Traceback" not in done.output
 

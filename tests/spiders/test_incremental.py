@@ -198,7 +198,7 @@ def test_a_contract_under_another_reference_is_named(
     ]
     assert third.summary["warnings"]["duplicate"] == 1
     assert (
-        "Contracts under a further reference: 1, such as AIFEDUME-cccccccc, the same as "
+        "[DECP-05] Contracts under a further reference: 1, such as AIFEDUME-cccccccc, the same as "
         "AIFEDUME-aaaaaaaa; the State keeps the one published last"
     ) in third.output
 

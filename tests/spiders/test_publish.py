@@ -237,6 +237,10 @@ def test_replace_and_delete_a_resource(portal: Portal, publish: Publishing) -> N
         done = publish(portal, {"action": "delete-resource", **where})
         assert (done.status, list(done.actions.values())) == (0, [action])
         assert resources(portal, dataset) == {}
+    assert f"WARNING dume_spider.extensions.run_summary: {done.summary['advice'][0]}\n" in done.log
+    assert done.summary["advice"] == [
+        f"[PUB-17] the data set {dataset} has no resource {resource}: nothing to delete"
+    ]
 
 
 def test_delete_and_restore_a_data_set(portal: Portal, publish: Publishing) -> None:
@@ -335,7 +339,7 @@ def test_a_file_twice_on_the_portal_is_named(portal: Portal, publish: Publishing
     done = publish(portal, {"dataset": dataset, "files": globbed(publish)})
     assert done.status == 0
     (advice,) = done.summary["advice"]
-    assert f"has {ONE} 2 times; " in advice
+    assert advice.startswith(f"[PUB-18] the data set {dataset} has {ONE} 2 times; ")
     assert known["id"] in advice
     assert other["id"] in advice
 
@@ -363,6 +367,7 @@ def test_files_are_checked_first(portal: Portal, publish: Publishing) -> None:
     assert set(resources(portal, dataset)) == {ONE}
     assert {each["reference"] for each in done.summary["failures"]} == set(bad)
     assert done.summary["counts"]["failed"] == len(bad)
+    assert {line[: line.index(" ")] for line in done.coded_errors} == {"[PUB-15]"}
     said = {Path(line.partition(": ")[0]).name: line.partition(": ")[2] for line in done.errors}
     assert said["donnees.json"].startswith("'donnees.json' is not the name of a DECP file")
     assert said[f"DECP-{OTHER_SIRET}-{DAY}-01.json"] == (

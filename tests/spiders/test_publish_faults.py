@@ -216,6 +216,7 @@ def test_nobody_listens(portal: Portal, publish: Publishing) -> None:
     (line,) = done.errors
     assert line.startswith("GET http://127.0.0.1:9/api/1/me/: no answer: ")
     assert line.endswith("check the network and DATAGOUV_API_URL, and run the same command again")
+    assert done.coded_errors == [f"[PUB-11] {line}"]
 
 
 def test_read_only(portal: Portal, publish: Publishing) -> None:
@@ -239,6 +240,7 @@ def test_read_only(portal: Portal, publish: Publishing) -> None:
         (line,) = done.errors
         assert ": HTTP status 423 (" in line
         assert line.endswith("; the portal is read-only for now; run the same command again later")
+        assert done.coded_errors == [f"[PUB-09] {line}"]
         assert done.summary["counts"]["failed"] == failed
         done = publish(portal, arguments)
         assert (done.status, done.errors) == (0, [])
@@ -378,6 +380,7 @@ def test_a_file_that_is_gone(portal: Portal, publish: Publishing) -> None:
     assert done.status == 1
     (line,) = done.errors
     assert line == f"{missing}: No such file or directory; put the file back or leave it out"
+    assert done.coded_errors == [f"[PUB-16] {line}"]
     assert set(resources(portal, dataset)) == {TWO}
 
 
@@ -495,6 +498,7 @@ def test_the_key_goes_to_one_host_only(publish: Publishing) -> None:
     (line,) = done.errors
     assert f"/me/ is redirected to {other.rpartition(':')[0]}" in line
     assert line.endswith("; the key is not sent there; check DATAGOUV_API_URL")
+    assert done.coded_errors == [f"[PUB-12] {line}"]
 
 
 def test_no_session_is_kept(publish: Publishing) -> None:

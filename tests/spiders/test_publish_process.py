@@ -67,8 +67,8 @@ def test_exit_statuses(portal: Portal, publish: Publishing) -> None:
     status, output = run(portal, publish, dataset=dataset, action="upgrade")
     assert status == 1
     assert output.endswith(
-        "\nscrapy crawl: publish: argument action='upgrade': not known; accepted: upload, replace, "
-        "update, delete-resource, delete-dataset, restore\n"
+        "\nscrapy crawl: [DECP-01] publish: argument action='upgrade': not known; accepted: "
+        "upload, replace, update, delete-resource, delete-dataset, restore\n"
     )
 
 

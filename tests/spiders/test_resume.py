@@ -437,6 +437,10 @@ def test_a_row_that_another_pipeline_loses_keeps_its_reference_from_being_settle
     environment = {"PYTHONPATH": "tests", "LOSE": how}
     lost = crawl(url, day, {"ITEM_PIPELINES": json.dumps(pipelines)}, env=environment)
     assert lost.status == 1, lost.output
+    assert {
+        "drop": "WARNING: [DECP-12] A pipeline dropped A: lost\n",
+        "error": "ERROR: [DECP-06] A pipeline failed on A\n",
+    }[how] in lost.output
     assert settled(in_folder(lost.folder)) == {"B"}
     done = crawl(url, day)
     assert done.status == 0, done.output

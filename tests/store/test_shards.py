@@ -196,7 +196,8 @@ def test_an_interrupted_export_is_carried_on_and_says_what_is_missing(
             [Candidate.of("dume", f"R{number}", record.type, record.regime, contract, b"{}")],
         )
         lost = [{"window": {"dateDebut": "1"}, "error": "no answer"}] * (number - 1)
-        summary = {"status": status, "unproven": [], "failures": lost}
+        summary = {"status": status, "unproven": [], "failures": lost, "spider": "dume"}
+        summary["arguments"] = {"date": "2026-03-01", "shard": f"{number}/2"}
         store.end_run(harvest.run, status, summary)
         harvest.end()
     # An export that was killed when the records had just become its own.
@@ -208,7 +209,11 @@ def test_an_interrupted_export_is_carried_on_and_says_what_is_missing(
     store.close()
     writing = export(tmp_path, url, "--wait-for-shards", "2")
     output, errors = writing.communicate(timeout=60)
-    assert errors == ""
+    assert errors == (
+        "To ask again for what is missing, with the same settings:\n"
+        "scrapy crawl dume -a date=2026-03-01 -a shard=2/2\n"
+        "scrapy export --wait-for-shards 2\n"
+    )
     assert writing.returncode == 3
     assert output == (f"2 contracts in 1 file; incomplete: {tmp_path}/runs/export-1/summary.json\n")
     summary = json.loads((tmp_path / "runs" / "export-1" / "summary.json").read_text())
