@@ -116,7 +116,7 @@ def tell(folder: Path, console: Any) -> int:
             create="true",
             structure="plateforme",
             siret=PLATFORM_SIRET,
-            structure_name=PLATFORM,
+            name=PLATFORM,
             organization=ready["datagouv_organization"],
         )
         console.print(table_of_publication(publication))

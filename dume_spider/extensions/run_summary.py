@@ -12,7 +12,7 @@ from scrapy import signals
 from scrapy.exceptions import CloseSpider
 
 from dume_spider.exceptions import DumeSpiderError
-from dume_spider.storages import open_place
+from dume_spider.storages import open_place, shown
 from dume_spider.store.ledger import Harvest, take_up
 from dume_spider.store.store import PlannedFile, Store
 

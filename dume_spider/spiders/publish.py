@@ -100,13 +100,13 @@ class _Action(NamedTuple):
 _ACTIONS = {
     "upload": _Action((), ("dataset", "create", "files", "remote_url", "siret")),
     "replace": _Action(("dataset", "resource", "files"), ("siret",), "resource"),
-    "update": _Action(("dataset",), ("structure", "siret", "structure_name", "private")),
+    "update": _Action(("dataset",), ("structure", "siret", "name", "private")),
     "delete-resource": _Action(("dataset", "resource"), (), "resource"),
     "delete-dataset": _Action(("dataset",), (), "dataset"),
     "restore": _Action(("dataset",)),
 }
 #: What ``create=true`` needs, and takes besides.
-_CREATE = ("structure", "siret", "structure_name", "organization")
+_CREATE = ("structure", "siret", "name", "organization")
 _CREATE_TAKES = ("private",)
 
 
@@ -185,12 +185,13 @@ class PublishSpider(BaseSpider):
         "dataset": Argument(a_dataset, "the data set: its id, or slug"),
         "create": Argument(
             a_flag,
-            "`true`: the data set of `structure`, `siret`, `structure_name` and `organization`, "
+            "`true`: the data set of `structure`, `siret`, `name` and `organization`, "
             "made if the organization has none",
         ),
         "structure": Argument(one_of(*STRUCTURES), f"{' or '.join(STRUCTURES)}: whose data set"),
         "siret": Argument(a_siret, "SIRET of the buyer or platform, which names the files"),
-        "structure_name": Argument(a_name, "name of the buyer or platform, for the title"),
+        "name": Argument(a_name, "name of the buyer or platform, for the title"),
+        "structure_name": Argument(a_name, "another name of `name`, for Scrapyd"),
         "organization": Argument(an_id, "id of the organization that publishes"),
         "remote_url": Argument(a_remote_url, "address of a DECP file elsewhere, to be linked"),
         "private": Argument(a_flag, "`true`: only the organization sees the data set"),
@@ -202,6 +203,9 @@ class PublishSpider(BaseSpider):
 
     @classmethod
     def check_arguments(cls, values: dict[str, Any]) -> None:
+        other_name = values.pop("structure_name", None)
+        if other_name and values.setdefault("name", other_name) != other_name:
+            raise ArgumentError("publish: name and structure_name differ; give one of them")
         name = values.setdefault("action", "upload")
         action = _ACTIONS[name]
         needs, takes = action.needs, action.takes
@@ -289,7 +293,7 @@ class PublishSpider(BaseSpider):
             )
             self.done(made)
             if self.client.plan and made.action == "created":
-                shown = {"id": made.dataset, "title": self.values["structure_name"]}
+                shown = {"id": made.dataset, "title": self.values["name"]}
             else:
                 shown = await self.client.dataset(made.dataset)
             await self.send(Publisher(self.client, shown, self.run.advise), checked)
@@ -356,11 +360,11 @@ class PublishSpider(BaseSpider):
     async def update(self, publisher: Publisher, shown: Mapping[str, Any]) -> None:
         """Send the metadata of the data set and of its files again."""
         values = dict(self.values)
-        values.setdefault("structure_name", name_of(shown["title"]))
+        values.setdefault("name", name_of(shown["title"]))
         if "siret" not in values:
             values["siret"] = announced(None, publisher, ())
         values.setdefault("structure", "acheteur" if publisher.siret else "plateforme")
-        for each in ("structure_name", "siret"):
+        for each in ("name", "siret"):
             if not values[each]:
                 raise ArgumentError(
                     f"publish: action=update: the data set does not tell its {each}; give {each}=…"
@@ -379,7 +383,7 @@ class PublishSpider(BaseSpider):
         return DecpDataset(
             values["structure"],
             values["siret"],
-            values["structure_name"],
+            values["name"],
             self.license,
             self.frequency,
         )

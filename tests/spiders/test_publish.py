@@ -34,7 +34,7 @@ def create(portal: Portal, structure: str = "plateforme", **more: Any) -> dict[s
         "create": "true",
         "structure": structure,
         "siret": SIRET,
-        "structure_name": f"Ville {uuid4()}",
+        "name": f"Ville {uuid4()}",
         "organization": portal.organization,
         **more,
     }
@@ -67,8 +67,8 @@ def test_conventions(
     assert (done.status, done.errors) == (0, [])
     dataset = done.summary["published"][0]["dataset"]
     shown = api(portal, "GET", f"datasets/{dataset}/")
-    wanted = DecpDataset(structure, siret, arguments["structure_name"], "lov2", "weekly")
-    name = arguments["structure_name"]
+    wanted = DecpDataset(structure, siret, arguments["name"], "lov2", "weekly")
+    name = arguments["name"]
     assert shown["title"] == f"Données essentielles des marchés publics - {name}"
     assert shown["description"].strip() == wanted.description.strip()
     assert siret in shown["description"]
@@ -156,7 +156,7 @@ def test_a_link(portal: Portal, publish: Publishing) -> None:
     assert again["last_modified"] > resource["last_modified"]
 
 
-NAMED = {"structure_name": "Testville", "siret": SIRET, "structure": "acheteur"}
+NAMED = {"name": "Testville", "siret": SIRET, "structure": "acheteur"}
 
 
 def test_update(portal: Portal, publish: Publishing) -> None:
@@ -174,7 +174,7 @@ def test_update(portal: Portal, publish: Publishing) -> None:
     assert api(portal, "PUT", path, {"title": ONE.lower(), "type": "other"})
     before = api(portal, "GET", f"datasets/{dataset}/")
 
-    done = publish(portal, {"dataset": dataset, "action": "update", "structure_name": "Testville"})
+    done = publish(portal, {"dataset": dataset, "action": "update", "name": "Testville"})
     assert (done.status, done.errors) == (0, [])
     assert done.actions == {"": "described", ONE: "described"}
     shown = api(portal, "GET", f"datasets/{dataset}/")
@@ -194,7 +194,7 @@ def test_update(portal: Portal, publish: Publishing) -> None:
 def test_update_can_make_a_platform_of_a_buyer(portal: Portal, publish: Publishing) -> None:
     """Its SIRET is then not among the extras, as the guide says; others stay."""
     dataset = new_dataset(portal, extras={"siret": new_siret(), "notre": "à nous"})
-    arguments = {"dataset": dataset, "action": "update", "structure_name": f"Plateforme {uuid4()}"}
+    arguments = {"dataset": dataset, "action": "update", "name": f"Plateforme {uuid4()}"}
     siret = new_siret()
     done = publish(portal, arguments | {"structure": "plateforme", "siret": siret})
     assert (done.status, done.errors) == (0, [])
@@ -214,8 +214,7 @@ def test_update_asks_for_what_the_data_set_does_not_tell(
     done = publish(portal, {"dataset": new_dataset(portal), "action": "update"})
     assert done.status == 1
     assert done.errors == [
-        "publish: action=update: the data set does not tell its structure_name; give "
-        "structure_name=…"
+        "publish: action=update: the data set does not tell its name; give name=…"
     ]
 
 
@@ -296,7 +295,7 @@ def test_a_renamed_data_set_is_still_the_one(portal: Portal, publish: Publishing
 def test_several_data_sets_of_the_same_title(portal: Portal, publish: Publishing) -> None:
     siret = new_siret()
     arguments = create(portal, "acheteur", siret=siret)
-    title = DecpDataset("acheteur", siret, arguments["structure_name"], "fr-lo", "daily").title
+    title = DecpDataset("acheteur", siret, arguments["name"], "fr-lo", "daily").title
     two = {new_dataset(portal, title=title, extras={"siret": siret}) for _ in range(2)}
     # Of another buyer, so that it is none of them.
     new_dataset(portal, title=title, extras={"siret": OTHER_SIRET})

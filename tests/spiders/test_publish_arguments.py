@@ -18,7 +18,7 @@ CREATE = {
     "create": "true",
     "structure": "plateforme",
     "siret": SIRET,
-    "structure_name": "  Achats   publics ",
+    "name": "  Achats   publics ",
     "organization": DATASET,
 }
 
@@ -56,7 +56,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 "create": True,
                 "structure": "plateforme",
                 "siret": SIRET,
-                "structure_name": "Achats publics",
+                "name": "Achats publics",
                 "organization": DATASET,
                 "private": False,
             },
@@ -98,8 +98,12 @@ def test_values(given: dict[str, str], expected: dict[str, Any]) -> None:
         (
             {"dateset": DATASET},
             "publish: unknown argument 'dateset' ('0123456789abcdef01234567'); accepted: action, "
-            "confirm, create, dataset, dry_run, files, organization, private, remote_url, "
+            "confirm, create, dataset, dry_run, files, name, organization, private, remote_url, "
             "resource, siret, structure, structure_name",
+        ),
+        (
+            {**CREATE, "structure_name": "another"},
+            "publish: name and structure_name differ; give one of them",
         ),
         ({}, "publish: action=upload: give either dataset=… or create=true"),
         (
@@ -111,12 +115,12 @@ def test_values(given: dict[str, str], expected: dict[str, Any]) -> None:
             "publish: action=upload: what is to be published? give files or remote_url",
         ),
         (
-            {"create": "true", "structure_name": "x", "structure": "acheteur"},
+            {"create": "true", "name": "x", "structure": "acheteur"},
             "publish: action=upload with create=true: needs siret, organization",
         ),
         (
-            {"dataset": DATASET, "files": "2.json", "structure_name": "x"},
-            "publish: action=upload: argument structure_name does not go with it; accepted: "
+            {"dataset": DATASET, "files": "2.json", "name": "x"},
+            "publish: action=upload: argument name does not go with it; accepted: "
             "action, create, dataset, dry_run, files, remote_url, siret",
         ),
         (
@@ -142,9 +146,8 @@ def test_values(given: dict[str, str], expected: dict[str, Any]) -> None:
             "publish: argument structure='ville': not known; accepted: acheteur, plateforme",
         ),
         (
-            {**CREATE, "structure_name": "x" * 400},
-            "publish: argument structure_name='" + "x" * 58 + "…: is empty or longer than 290 "
-            "characters",
+            {**CREATE, "name": "x" * 400},
+            "publish: argument name='" + "x" * 58 + "…: is empty or longer than 290 characters",
         ),
         (
             {**CREATE, "create": "yes"},
@@ -255,3 +258,10 @@ def test_settings(settings: dict[str, str], message: str) -> None:
         PublishSpider.check_settings(Settings(good | settings))
     assert str(raised.value).startswith(message)
     assert "udata_x" not in str(raised.value)
+
+
+def test_what_scrapyd_keeps_for_itself_has_another_name() -> None:
+    given = {name: value for name, value in CREATE.items() if name != "name"}
+    assert PublishSpider.read_arguments(
+        {**given, "structure_name": CREATE["name"]}
+    ) == PublishSpider.read_arguments(CREATE)

@@ -112,7 +112,7 @@ def test_creation_is_not_repeated(portal: Portal, publish: Publishing, what: str
         "create": "true",
         "structure": "plateforme",
         "siret": SIRET,
-        "structure_name": name,
+        "name": name,
         "organization": portal.organization,
     }
     with faulty(portal, Fault(what, "POST", CREATE)) as proxied:
@@ -229,7 +229,7 @@ def test_read_only(portal: Portal, publish: Publishing) -> None:
                 "create": "true",
                 "structure": "plateforme",
                 "siret": SIRET,
-                "structure_name": f"Ville {uuid4()}",
+                "name": f"Ville {uuid4()}",
                 "organization": portal.organization,
             },
             0,
@@ -319,7 +319,7 @@ def test_a_partial_editor_has_data_sets_of_its_own(portal: Portal, publish: Publ
         "create": "true",
         "structure": "plateforme",
         "siret": SIRET,
-        "structure_name": f"Ville {uuid4()}",
+        "name": f"Ville {uuid4()}",
         "organization": portal.organization,
         "files": globbed(publish),
     }
@@ -432,11 +432,11 @@ def test_the_plan_of_each_action(
             "create": "true",
             "structure": "plateforme",
             "siret": SIRET,
-            "structure_name": f"Ville {uuid4()}",
+            "name": f"Ville {uuid4()}",
             "organization": portal.organization,
             "files": globbed(publish),
         },
-        "update": {"dataset": dataset, "action": action, "structure_name": "Ville"},
+        "update": {"dataset": dataset, "action": action, "name": "Ville"},
         "delete-dataset": {"dataset": dataset, "action": action, "confirm": dataset},
         "delete-resource": {
             "dataset": dataset,
