@@ -47,6 +47,7 @@ def test_waits_grow_with_jitter_and_have_a_limit() -> None:
     assert wait_before(1, 1e9) == LONGEST_RETRY_AFTER
 
 
+@pytest.mark.slow
 def test_a_month_with_faults_is_complete_and_nothing_is_asked_twice(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any]
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_month_with_faults_is_complete_and_nothing_is_asked_twice(
     assert "Traceback" not in done.output
 
 
+@pytest.mark.slow
 def test_a_service_that_goes_down_ends_the_run_with_all_failures_named(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any]
 ) -> None:

@@ -67,6 +67,7 @@ def ids(folder: Path, pattern: str) -> list[str]:
     return [r.record["id"] for path in sorted(folder.glob(pattern)) for r in read_records(path)]
 
 
+@pytest.mark.slow
 def test_all_formats(export: Callable, tmp_path: Path) -> None:
     done = export("--format", "json,xml,csv")
     assert (done.returncode, done.stderr) == (0, "")

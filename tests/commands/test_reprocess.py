@@ -104,6 +104,7 @@ def test_rows_of_a_sandbox_stay_as_they_are(
     assert again.summary["files"] == []
 
 
+@pytest.mark.slow
 def test_a_better_field_map_accepts_what_was_rejected(
     harvest: Callable[..., Crawl], reprocess: Callable[..., Crawl], tmp_path: Path
 ) -> None:
@@ -188,6 +189,7 @@ def test_rows_of_a_run(harvest: Callable[..., Crawl], reprocess: Callable[..., C
     assert "knows no run 'nope'" in unknown.output.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_stricter_rules_reject_and_keep_what_is_published(
     harvest: Callable[..., Crawl], reprocess: Callable[..., Crawl]
 ) -> None:

@@ -113,6 +113,7 @@ def test_json(valid: Path, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_rules_by_setting(valid: Path) -> None:
     content = json.loads(valid.read_text())
     content["marches"]["marche"][0]["acheteur"]["id"] = "21690123100012"

@@ -329,6 +329,7 @@ def cause_of_strictness(problem: Problem, record: Any) -> str:
     return f"undocumented: {problem} {value!r}"
 
 
+@pytest.mark.slow
 @every_class
 def test_spoilt_records(shared, official, type_, regime):
     """Never more lenient than the reference engine, stricter in documented cases only."""

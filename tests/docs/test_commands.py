@@ -155,6 +155,7 @@ def summary_in(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_harvest_of_the_readme_and_the_look_into_its_log(
     start_sandbox: Callable[..., Any], shell: Callable[..., Any], tmp_path: Path
 ) -> None:

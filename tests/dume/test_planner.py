@@ -224,6 +224,7 @@ def heavy_years() -> dict[str, tuple[list, int]]:
     return years
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "room", "shuffled"), [("real", 8, 3), ("even", 1, None)])
 def test_requests_of_a_heavy_year(heavy_years, name, room, shuffled):
     rows, best = heavy_years[name]

@@ -140,6 +140,7 @@ def test_a_count_that_moves_during_the_crawl(boamp: Crawler) -> None:
     assert set(service.replica.references().values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_quota_that_ends_midway_and_the_next_day(boamp: Crawler, tmp_path: Path) -> None:
     rows = some_notices(120)
     with served(rows, quota=50) as service:

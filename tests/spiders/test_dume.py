@@ -143,6 +143,7 @@ def test_real_records_are_all_accounted_for(
         assert not list(validator.iter_errors(document)), path
 
 
+@pytest.mark.slow
 def test_a_second_harvest_writes_nothing(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any]
 ) -> None:
@@ -184,6 +185,7 @@ def contents(crawl: Any) -> Counter[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("filters", "keeps"),
     [
@@ -210,6 +212,7 @@ def test_filters(
     assert 0 < len(expected) < 300
 
 
+@pytest.mark.slow
 def test_a_buyer_is_asked_as_acheteur_and_as_autorite_concedante(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -230,6 +233,7 @@ def test_a_buyer_is_asked_as_acheteur_and_as_autorite_concedante(
     assert {item["type"] for item in some.items} == {"MP", "CC"}
 
 
+@pytest.mark.slow
 def test_one_reference(start_sandbox: Callable[..., Any], crawl: Callable[..., Any]) -> None:
     sandbox = start_sandbox(
         *("--records", 20, "--seed", 9, "--from", "2026-03-01", "--to", "2026-03-31", "--faulty", 0)
@@ -249,6 +253,7 @@ def test_one_reference(start_sandbox: Callable[..., Any], crawl: Callable[..., A
     ]
 
 
+@pytest.mark.slow
 def test_plateforme_structure_gives_one_file_per_regime(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any]
 ) -> None:
@@ -457,6 +462,7 @@ def test_rows_without_sense_are_rejected_with_reasons(
     assert {line["errors"][0]["rule"] for line in done.rejected} == {"row", "reference"}
 
 
+@pytest.mark.slow
 def test_an_unknown_block_is_counted_logged_once_and_named_at_the_end(
     serve: Callable[..., str], crawl: Callable[..., Any]
 ) -> None:
@@ -484,6 +490,7 @@ def test_an_unknown_block_is_counted_logged_once_and_named_at_the_end(
     assert f"'dume/unknown_keys/{path}': 12" in done.output
 
 
+@pytest.mark.slow
 def test_a_required_field_under_an_unknown_name_is_advised_at_the_end(
     serve: Callable[..., str], crawl: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -536,6 +543,7 @@ def flat(row: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("renamed", [snake, shout, flat])
 def test_rows_whose_fields_have_other_names_are_all_mapped(
     serve: Callable[..., str], crawl: Callable[..., Any], renamed: Callable[[Any], Any]
@@ -578,6 +586,7 @@ def test_requests_pickle(tmp_path: Path) -> None:
         assert (again.callback, again.errback) == (request.callback, request.errback)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_stopped_keeps_what_it_has(
     start_sandbox: Callable[..., Any],
@@ -686,6 +695,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert "Traceback" not in done.output
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any]
 ) -> None:

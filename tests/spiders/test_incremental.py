@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from stdnum import luhn
 
 MARCH = {"date_start": "2026-03-01", "date_end": "2026-03-31"}
@@ -168,6 +169,7 @@ def test_three_harvests(
     assert fourth.summary["files"] == []
 
 
+@pytest.mark.slow
 def test_a_contract_under_another_reference_is_named(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -203,6 +205,7 @@ def test_a_contract_under_another_reference_is_named(
     ) in third.output
 
 
+@pytest.mark.slow
 def test_labels_of_earlier_harvests_uncover_a_hidden_row(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
 ) -> None:

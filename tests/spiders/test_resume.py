@@ -209,6 +209,7 @@ def test_kill_9_at_random_moments(
     assert done.summary["requests"]["detail"] <= given + 4 * kills
 
 
+@pytest.mark.slow
 def test_kill_9_while_files_are_written(
     start_sandbox: Callable[..., Any],
     crawl: Callable[..., Crawl],
@@ -228,6 +229,7 @@ def test_kill_9_while_files_are_written(
     check_same(done, undisturbed())
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_and_freed(
     start_sandbox: Callable[..., Any],
     crawl: Callable[..., Crawl],
@@ -286,6 +288,7 @@ def test_stopped_and_carried_on_with_and_without_jobdir(
     check_same(done, undisturbed())
 
 
+@pytest.mark.slow
 def test_a_service_that_is_down_and_comes_back(
     start_sandbox: Callable[..., Any],
     crawl: Callable[..., Crawl],
@@ -310,6 +313,7 @@ def test_a_service_that_is_down_and_comes_back(
     assert not stored & set(again.references())
 
 
+@pytest.mark.slow
 def test_what_is_finished_starts_anew(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Crawl], tmp_path: Path
 ) -> None:
@@ -330,6 +334,7 @@ def test_what_is_finished_starts_anew(
         assert facts[1] == 0
 
 
+@pytest.mark.slow
 def test_another_command_is_another_harvest(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Crawl], tmp_path: Path
 ) -> None:
@@ -347,6 +352,7 @@ def test_another_command_is_another_harvest(
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_two_same_commands_at_once(
     start_sandbox: Callable[..., Any],
     undisturbed: Callable[..., Crawl],
@@ -376,6 +382,7 @@ def test_two_same_commands_at_once(
     assert per_buyer(tmp_path) == per_buyer(undisturbed().folder)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_does_not_keep_a_harvest_open_for_ever(
     serve: Callable[..., str], crawl: Callable[..., Crawl]
 ) -> None:
@@ -422,6 +429,7 @@ def service_of(*rows: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[int, b
     return service
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["drop", "error"])
 def test_a_row_that_another_pipeline_loses_keeps_its_reference_from_being_settled(
     serve: Callable[..., str], crawl: Callable[..., Crawl], how: str

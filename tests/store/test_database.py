@@ -92,6 +92,7 @@ def test_opened_again(store_url: str, candidate: Callable[..., Candidate]) -> No
     store.close()
 
 
+@pytest.mark.slow
 def test_opened_by_many_at_once(store_url: str) -> None:
     code = "import sys; from dume_spider.store.store import Store; Store(sys.argv[1]).close()"
     processes = [

@@ -16,6 +16,7 @@ from itertools import groupby
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -422,6 +423,7 @@ def total(outcomes: list[Outcome]) -> Counter[str]:
     return counts
 
 
+@pytest.mark.slow
 def test_machine(new_store_url: Callable[[], str], candidate: Callable[..., Candidate]) -> None:
     examples = 60 if "sqlite" in new_store_url() else 12
     run_state_machine_as_test(

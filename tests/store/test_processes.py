@@ -130,6 +130,7 @@ def check_files(folder: Path) -> None:
     assert found == Counter(range(REFERENCES))
 
 
+@pytest.mark.slow
 def test_two_at_once(store_url: str, tmp_path: Path) -> None:
     """What one has not written when the other receives it, the other writes."""
     folder = tmp_path / "decp"
@@ -152,6 +153,7 @@ def test_two_at_once(store_url: str, tmp_path: Path) -> None:
 KILLS = [("saved", 9), ("announced", 1), ("in place", 0), ("in place", 2), ("placed", 0)]
 
 
+@pytest.mark.slow
 def test_killed(store_url: str, tmp_path: Path) -> None:
     """kill -9, each time the same command again: the files of an undisturbed run."""
     folder = tmp_path / "decp"

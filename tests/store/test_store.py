@@ -679,6 +679,7 @@ STORIES = st.lists(
 )
 
 
+@pytest.mark.slow
 def test_no_order_counts(new_store_url: Callable[[], str], candidate: Make) -> None:
     """What a run has counted and what it owes depend on what it received, not on when."""
 
