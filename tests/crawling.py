@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,3 +94,18 @@ def crawl_command(
     for name, value in (given | settings).items():
         command += ["-s", f"{name}={value}"]
     return command
+
+
+def peak_of(process: subprocess.Popen[Any]) -> int:
+    """The most memory that a process has had until its end, in kB; 0 where that is not told.
+
+    What ``wait4`` says of a child is at least what its parent has had.
+    """
+    peak = 0
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        with contextlib.suppress(OSError):  # it ends just now
+            told = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+            peak = max(peak, int(told[1]) if told else 0)
+        time.sleep(0.2)
+    return peak

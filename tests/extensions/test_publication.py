@@ -226,7 +226,11 @@ def test_files_in_an_object_storage(portal: Portal, harvest: Harvest, s3_url: st
     client.put_object(Bucket="publication", Key=f"decp/{gone}".replace("-01.", "-02."), Body=b"")
     done = harvest(portal, dataset, *rows, settings=settings)
     assert done.status == 1, done.output
-    assert len(re.findall(f"ERROR: .*: s3://publication/decp/{gone}; check ", done.output)) == 1
+    gone_at = f"s3://publication/decp/{gone}; check "
+    assert (
+        len(re.findall(rf"ERROR: (?!\[PUB-\d+\] |\[DECP-\d+\] Run ).*: {gone_at}", done.output))
+        == 1
+    )
     (published,) = publications(done)
     assert [each["reference"] for each in published["failures"]] == [gone]
     (there,) = {file["name"] for file in done.summary["files"]} - {gone}

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -18,7 +17,7 @@ from typing import Any
 import orjson
 import pytest
 from boamp_service import Service, is_search, offset, served
-from crawling import ROOT, Crawl, crawl_command, finished
+from crawling import ROOT, Crawl, crawl_command, finished, peak_of
 from scrapy.utils.test import get_crawler
 
 from dume_spider.boamp.notice import read_notice
@@ -476,18 +475,6 @@ def test_killed_and_carried_on(boamp: Crawler, tmp_path: Path) -> None:
     assert stored(tmp_path) == by_idweb(rows)
     # What was on its way at a kill is asked again, and no more.
     assert sum(given.values()) - 500 <= 3 * 60
-
-
-def peak_of(process: subprocess.Popen[bytes]) -> int:
-    """The most memory that a process has had until its end, in kB; 0 where that is not told."""
-    peak = 0
-    status = Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        with contextlib.suppress(OSError):  # it ends just now
-            told = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-            peak = max(peak, int(told[1]) if told else 0)
-        time.sleep(0.2)
-    return peak
 
 
 @pytest.mark.slow
