@@ -39,7 +39,7 @@ def comparisons(folder: Path, scale: float) -> list[Comparison]:
         ).seconds
 
     def dume() -> float:
-        # A day's search that the port of nobody refuses at once, so that no time is waited.
+        # The second share of a single day holds no window: nothing is asked.
         return run_child(
             python(
                 *("-m", "scrapy", "crawl", "dume", "-s", "LOG_LEVEL=CRITICAL"),

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ class Comparison:
 
     ``sides`` are the measures by name; ``base`` names the one that is 1; ``goal`` says in
     words what the issue of this figure asks for, empty where it asks for nothing.
-    ``more_is_better`` is for rates.
     """
 
     key: str
@@ -98,7 +96,7 @@ class Child:
 
 def run_child(command: list[str], folder: Path, **environment: str) -> Child:
     """Run a command in ``folder``; raises ``RuntimeError`` with its output if it fails."""
-    with (folder / "child.log").open("w+") as log, ExitStack():
+    with (folder / "child.log").open("w+") as log:
         started = time.perf_counter()
         process = subprocess.Popen(
             command,

@@ -178,14 +178,12 @@ class Command(ScrapyCommand):
                 formats = opts.format or ("json",)
                 count, names = export(records, folder, formats, platform, taken)
         except DumeSpiderError as error:
-            print(f"scrapy export: {error.line}", file=sys.stderr)
-            self.exitcode = 1
+            self._fail(error)
             return
         if not count:
             print("Nothing to export: the store holds no such contract", file=sys.stderr)
             return
-        files = "1 file" if len(names) == 1 else f"{len(names):,} files"
-        print(f"{count:,} contracts in {files} in {folder}")
+        print(f"{count:,} contracts in {_files(names)} in {folder}")
 
     def _export_notices(self, opts: argparse.Namespace) -> None:
         from dume_spider.boamp.export import export_notices
@@ -202,14 +200,12 @@ class Command(ScrapyCommand):
                 formats = opts.format or ("jsonl",)
                 count, names = export_notices(notices, folder.absolute(), today(), formats)
         except DumeSpiderError as error:
-            print(f"scrapy export: {error.line}", file=sys.stderr)
-            self.exitcode = 1
+            self._fail(error)
             return
         if not count:
             print("Nothing to export: the store holds no such notice", file=sys.stderr)
             return
-        files = "1 file" if len(names) == 1 else f"{len(names):,} files"
-        print(f"{count:,} notices in {files} in {folder}")
+        print(f"{count:,} notices in {_files(names)} in {folder}")
 
     def _write_shards(self, shards: int) -> None:
         from dume_spider.sharing import write_when_done
@@ -221,14 +217,21 @@ class Command(ScrapyCommand):
             self.exitcode = 1
             return
         except DumeSpiderError as error:
-            print(f"scrapy export: {error.line}", file=sys.stderr)
-            self.exitcode = 1
+            self._fail(error)
             return
         self.exitcode = EXIT_STATUS[run.status]
-        files = "1 file" if len(run.files) == 1 else f"{len(run.files):,} files"
-        print(f"{run.written:,} contracts in {files}; {run.status}: {run.folder}/summary.json")
+        written = f"{run.written:,} contracts in {_files(run.files)}"
+        print(f"{written}; {run.status}: {run.folder}/summary.json")
         if self.exitcode:
             _say(f"To ask again for what is missing, with the same settings:\n{run.command}")
+
+    def _fail(self, error: DumeSpiderError) -> None:
+        print(f"scrapy export: {error.line}", file=sys.stderr)
+        self.exitcode = 1
+
+
+def _files(files: Sequence[object]) -> str:
+    return "1 file" if len(files) == 1 else f"{len(files):,} files"
 
 
 def _say(text: str) -> None:

@@ -18,29 +18,10 @@ from dume_spider.decp.verification import verify_file
 from dume_spider.spiders.base import today
 from dume_spider.store.doors import Door
 from dume_spider.store.publications import Publication, Publications
-from dume_spider.store.store import Candidate, Store
+from dume_spider.store.store import Store
 
 GOLDEN = ROOT / "tests" / "decp" / "golden"
 BUYER, OTHER = "21690123100011", "21350238800019"
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """The store of two runs: the golden records of 2019, then those of 2022."""
-    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
-    store = Store(url)
-    for regime in ("2019", "2022"):
-        run = f"run-{regime}"
-        store.begin_run(run, "dume", {}, datetime(2026, 3, 1, tzinfo=UTC))
-        store.save(
-            run,
-            [
-                Candidate.of("dume", found.path, found.type, found.regime, found.record, b"{}")
-                for found in read_records(GOLDEN / f"{regime}.json")
-            ],
-        )
-    store.close()
-    return url
 
 
 @pytest.fixture

@@ -35,25 +35,6 @@ finally:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    """The store of two runs: the golden records of 2019, then those of 2022."""
-    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
-    store = Store(url)
-    for regime in ("2019", "2022"):
-        run = f"run-{regime}"
-        store.begin_run(run, "dume", {}, datetime(2026, 3, 1, tzinfo=UTC))
-        store.save(
-            run,
-            [
-                Candidate.of("dume", found.path, found.type, found.regime, found.record, b"{}")
-                for found in read_records(GOLDEN / f"{regime}.json")
-            ],
-        )
-    store.close()
-    return url
-
-
-@pytest.fixture
 def scrapy_report(url: str, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         *arguments: str, store: str = url, **environment: str

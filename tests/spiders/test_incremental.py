@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +76,26 @@ FIRST = modification(1, "2026-03-10", 130000)
 SECOND = modification(2, "2026-03-20", 140000)
 
 
-def test_three_harvests(
+@pytest.fixture
+def harvest_of(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
-) -> None:
-    def harvest(*records: dict[str, Any]) -> Any:
+) -> Callable[..., Any]:
+    """Harvest a sandbox that serves these records, with these arguments."""
+
+    def run(records: Sequence[dict[str, Any]], arguments: dict[str, str]) -> Any:
         data = tmp_path / "data.json"
         data.write_text(json.dumps({"marches": {"marche": records}}), encoding="utf-8")
         sandbox = start_sandbox("--data", data)
-        done = crawl(sandbox.url, MARCH)
+        done = crawl(sandbox.url, arguments)
         sandbox.stop()
+        return done
+
+    return run
+
+
+def test_three_harvests(harvest_of: Callable[..., Any], tmp_path: Path) -> None:
+    def harvest(*records: dict[str, Any]) -> Any:
+        done = harvest_of(records, MARCH)
         assert done.status == 0, done.output
         assert done.summary["balanced"]
         return done
@@ -171,16 +182,12 @@ def test_three_harvests(
 
 @pytest.mark.slow
 def test_a_contract_under_another_reference_is_named(
-    start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
+    harvest_of: Callable[..., Any],
 ) -> None:
     """By the State's key: the same number, buyer, titulaire, whole euros and notification."""
 
     def harvest(*records: dict[str, Any]) -> Any:
-        data = tmp_path / "data.json"
-        data.write_text(json.dumps({"marches": {"marche": records}}), encoding="utf-8")
-        sandbox = start_sandbox("--data", data)
-        done = crawl(sandbox.url, MARCH)
-        sandbox.stop()
+        done = harvest_of(records, MARCH)
         assert done.status == 0, done.output
         return done
 
@@ -207,17 +214,13 @@ def test_a_contract_under_another_reference_is_named(
 
 @pytest.mark.slow
 def test_labels_of_earlier_harvests_uncover_a_hidden_row(
-    start_sandbox: Callable[..., Any], crawl: Callable[..., Any], tmp_path: Path
+    harvest_of: Callable[..., Any],
 ) -> None:
     """A procedure that no list has is asked once a harvest has met it, even in a rejected row."""
     label = "Procédure inconnue"
 
     def harvest(day: str, *records: dict[str, Any]) -> Any:
-        data = tmp_path / "data.json"
-        data.write_text(json.dumps({"marches": {"marche": records}}), encoding="utf-8")
-        sandbox = start_sandbox("--data", data)
-        done = crawl(sandbox.url, {"date": day, "detail": "never"})
-        sandbox.stop()
+        done = harvest_of(records, {"date": day, "detail": "never"})
         assert done.summary["balanced"], done.output
         return done
 
