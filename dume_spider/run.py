@@ -12,6 +12,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -34,6 +35,12 @@ TALLIES = ("requests", "warnings", "repairs", "unknown_keys")
 MOST_DUPLICATES = 1000
 
 PARIS = ZoneInfo("Europe/Paris")
+
+
+@lru_cache(maxsize=16)
+def day_in_france(moment: datetime) -> date:
+    """The date in France at a moment that has a zone."""
+    return moment.astimezone(PARIS).date()
 
 
 class Run:
@@ -112,7 +119,7 @@ class Run:
     @property
     def day(self) -> date:
         """The date of the run in France, which names its files."""
-        return self.started.astimezone(PARIS).date()
+        return day_in_france(self.started)
 
     def open(self) -> None:
         """Make the run's folder. Raises :class:`OutputError` when it cannot be written."""

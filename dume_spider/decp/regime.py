@@ -18,12 +18,17 @@ class ContractType(StrEnum):
     MARCHE = "MP"
     CONCESSION = "CC"
 
+    # As keys they are their texts: by default an enumeration hashes its name, in Python.
+    __hash__ = str.__hash__
+
 
 class Regime(StrEnum):
     """The year of the arrêté that rules the format of a record."""
 
     R2019 = "2019"
     R2022 = "2022"
+
+    __hash__ = str.__hash__
 
 
 FIRST_DAY_OF_2022_REGIME = date(2024, 1, 1)

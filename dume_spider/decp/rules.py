@@ -132,12 +132,26 @@ class Contract:
             )
         elif not self.is_mp:
             self.reports = _items(record, "donneesExecution", wrapped and "donneesAnnuelles")
+        #: What may say another amount or duration than the contract.
+        self.entries = [*self.modifications, *self.acts, *self.act_changes]
 
         #: Paths of the buyer or of holders that are no objects, which the schemas let pass.
         self.nobodies: list[str] = []
         self.holders = self._holders(record, "")
         self.parties = self._parties()
+        self.wrong_sirets = [
+            (party, kind)
+            for party in self.parties
+            if party.kind == "SIRET"
+            and (kind := _siret_kind(party.id)) is not _Siret.RIGHT
+            and party.id.strip()
+        ]
+        #: Those that are known by another identifier than a SIRET.
+        self.others = [party for party in self.parties if party.kind != "SIRET"]
         self.dates = self._dates()
+        self.future = [
+            when for when in self.dates if when.day is not None and when.day > self.today
+        ]
         self.texts = self._texts()
 
     def _holders(self, node: dict[str, Any], at: str) -> list[Item]:
@@ -276,6 +290,8 @@ class Rule:
         sentence: what must hold, in one sentence for people.
         source: who says so, and what the State's pipeline does about it.
         applies: the types and regimes of contract that it is checked on.
+        about: the list of :class:`Contract` that it is about: without entries, there is
+            nothing to find, and most contracts have few. Empty: it is always looked at.
         find: the function that yields ``(path, message)`` for each problem of a contract.
     """
 
@@ -284,6 +300,7 @@ class Rule:
     sentence: str
     source: str
     applies: tuple[tuple[ContractType, Regime], ...]
+    about: str
     find: Callable[[Contract], Found]
 
 
@@ -303,12 +320,13 @@ def _rule(
     types: tuple[ContractType, ...] = (MP, CC),
     regimes: tuple[Regime, ...] = (R2019, R2022),
     applies: tuple[tuple[ContractType, Regime], ...] | None = None,
+    about: str = "",
 ) -> Callable[[Callable[[Contract], Found]], Callable[[Contract], Found]]:
     """Puts a function in the table; ``applies`` wins over ``types`` and ``regimes``."""
     pairs = applies or tuple((type, regime) for type in types for regime in regimes)
 
     def register(find: Callable[[Contract], Found]) -> Callable[[Contract], Found]:
-        _rules.append(Rule(id, severity, sentence, source, pairs, find))
+        _rules.append(Rule(id, severity, sentence, source, pairs, about, find))
         return find
 
     return register
@@ -360,12 +378,6 @@ def _siret_kind(text: str) -> _Siret:
     return _Siret.RIGHT if right and number[:9] != "000000000" else _Siret.NO_SIREN
 
 
-def _wrong_sirets(contract: Contract, kind: _Siret) -> Iterator[Party]:
-    for party in contract.parties:
-        if party.kind == "SIRET" and _siret_kind(party.id) is kind and party.id.strip():
-            yield party
-
-
 def _siret_message(id: str) -> str:
     digits = siret.compact(id)
     if len(digits) == 14 and digits.isdecimal() and digits.isascii():
@@ -379,10 +391,11 @@ def _siret_message(id: str) -> str:
     "The SIRET of the buyer and of the first three titulaires or concessionnaires (by "
     "identifier) is 14 digits with a right check sum; La Poste's has its own.",
     f"{STATE}, La Poste's too",
+    about="wrong_sirets",
 )
 def _siret(contract: Contract) -> Found:
-    for party in _wrong_sirets(contract, _Siret.WRONG):
-        if party.judged:
+    for party, kind in contract.wrong_sirets:
+        if kind is _Siret.WRONG and party.judged:
             yield party.path, _siret_message(party.id)
 
 
@@ -391,10 +404,11 @@ def _siret(contract: Contract) -> Found:
     WARNING,
     "Every other SIRET (further titulaires, those of modifications, sub-contractors) is right too.",
     f"{TAGGED} (modifications, sub-contractors)",
+    about="wrong_sirets",
 )
 def _siret_other(contract: Contract) -> Found:
-    for party in _wrong_sirets(contract, _Siret.WRONG):
-        if not party.judged:
+    for party, kind in contract.wrong_sirets:
+        if kind is _Siret.WRONG and not party.judged:
             yield party.path, _siret_message(party.id)
 
 
@@ -404,13 +418,15 @@ def _siret_other(contract: Contract) -> Found:
     "A SIRET of La Poste is right by La Poste's own check sum, but the State's pipeline "
     "refuses it.",
     f"{OURS} (python-stdnum)",
+    about="wrong_sirets",
 )
 def _siret_la_poste(contract: Contract) -> Found:
-    for party in _wrong_sirets(contract, _Siret.LA_POSTE):
-        yield (
-            party.path,
-            f"{quote(party.id)} is right for La Poste, but the State's pipeline refuses it",
-        )
+    for party, kind in contract.wrong_sirets:
+        if kind is _Siret.LA_POSTE:
+            message = (
+                f"{quote(party.id)} is right for La Poste, but the State's pipeline refuses it"
+            )
+            yield party.path, message
 
 
 @_rule(
@@ -418,13 +434,16 @@ def _siret_la_poste(contract: Contract) -> Found:
     WARNING,
     "The first nine digits of a SIRET are a SIREN: not zeros, and with a right check sum.",
     f"{OURS} (python-stdnum)",
+    about="wrong_sirets",
 )
 def _siren(contract: Contract) -> Found:
-    for party in _wrong_sirets(contract, _Siret.NO_SIREN):
-        yield (
-            party.path,
-            f"{quote(party.id)} passes the check sum of a SIRET, but no company has such a number",
-        )
+    for party, kind in contract.wrong_sirets:
+        if kind is _Siret.NO_SIREN:
+            message = (
+                f"{quote(party.id)} passes the check sum of a SIRET, but no company has such a "
+                "number"
+            )
+            yield party.path, message
 
 
 @lru_cache(maxsize=1 << 12)
@@ -438,9 +457,10 @@ def _is_vat(text: str) -> bool:
     WARNING,
     "An identifier of type TVA is a VAT number of the European Union with right check digits.",
     f"{OURS} (python-stdnum); the State's pipeline takes any text",
+    about="others",
 )
 def _tva(contract: Contract) -> Found:
-    for path, kind, id, _ in contract.parties:
+    for path, kind, id, _ in contract.others:
         if kind == "TVA" and id.strip() and not _is_vat(id):
             yield path, f"{quote(id)} is not a VAT number of the European Union"
 
@@ -459,7 +479,7 @@ _IDENTIFIERS = {
 
 
 def _identifiers(contract: Contract, judged: bool) -> Iterator[tuple[str, str]]:
-    for party in contract.parties:
+    for party in contract.others:
         if party.kind in _IDENTIFIERS and party.judged is judged:
             pattern, words = _IDENTIFIERS[party.kind]
             if party.id.strip() and not pattern.fullmatch(party.id):
@@ -473,6 +493,7 @@ def _identifiers(contract: Contract, judged: bool) -> Iterator[tuple[str, str]]:
     "their type: TAHITI 9 letters or digits, RIDET 10, FRWF and 14, IREP 5 digits and more, "
     "HORS-UE 2 capitals and up to 16.",
     STATE,
+    about="others",
 )
 def _identifiant(contract: Contract) -> Found:
     return _identifiers(contract, True)
@@ -484,6 +505,7 @@ def _identifiant(contract: Contract) -> Found:
     "Every other identifier that is no SIRET (further titulaires, those of modifications, "
     "sub-contractors) has the form of its type.",
     f"{OURS}, after the State's patterns",
+    about="others",
 )
 def _identifiant_other(contract: Contract) -> Found:
     return _identifiers(contract, False)
@@ -557,8 +579,8 @@ def _date_years(contract: Contract) -> Found:
 
 
 def _future(contract: Contract, fields: tuple[str | None, ...]) -> Iterator[tuple[str, str]]:
-    for path, text, day, field in contract.dates:
-        if day is not None and day > contract.today and field in fields:
+    for path, text, _, field in contract.future:
+        if field in fields:
             yield (
                 path,
                 f"{quote(text)} is in the future (the record was checked on {contract.today})",
@@ -570,6 +592,7 @@ def _future(contract: Contract, fields: tuple[str | None, ...]) -> Iterator[tupl
     ERROR,
     "The dates of notification (MP) and of publication are not after the day of the check.",
     STATE,
+    about="future",
 )
 def _date_future(contract: Contract) -> Found:
     return _future(contract, ("dateNotification", "datePublicationDonnees"))
@@ -581,6 +604,7 @@ def _date_future(contract: Contract) -> Found:
     "A concession does not start after the day of the check (publish it once it has started).",
     STATE,
     types=(CC,),
+    about="future",
 )
 def _date_future_start(contract: Contract) -> Found:
     return _future(contract, ("dateDebutExecution",))
@@ -591,6 +615,7 @@ def _date_future_start(contract: Contract) -> Found:
     WARNING,
     "No other date is after the day of the check: signature, modifications, acts, yearly data.",
     OURS,
+    about="future",
 )
 def _date_future_other(contract: Contract) -> Found:
     return _future(contract, ("dateSignature", None))
@@ -625,11 +650,10 @@ def _date_order(contract: Contract) -> Found:
     "A modification is notified or signed after the contract and after the modifications "
     "before it, and published after that.",
     f"{OURS}; the order also by the {FORMAT}",
+    about="modifications",
 )
 def _modification_dates(contract: Contract) -> Found:
     items = contract.modifications
-    if not items:
-        return
     if contract.regime is R2022:
         items = sorted(items, key=lambda item: item.fields["id"])
     contract_day, latest = contract.notified, None
@@ -650,6 +674,7 @@ def _modification_dates(contract: Contract) -> Found:
     OURS,
     types=(MP,),
     regimes=(R2022,),
+    about="entries",
 )
 def _acte_dates(contract: Contract) -> Found:
     notified_acts: dict[int, str | None] = {}
@@ -673,6 +698,7 @@ def _acte_dates(contract: Contract) -> Found:
     "The yearly data of a concession are published after its signature.",
     OURS,
     types=(CC,),
+    about="reports",
 )
 def _execution_dates(contract: Contract) -> Found:
     for item in contract.reports:
@@ -739,21 +765,21 @@ def _montant_suspect(contract: Contract) -> Found:
     WARNING,
     "The amounts of modifications and acts are within the same limits and not made up.",
     f"{OURS}, after the State's limits",
+    about="entries",
 )
 def _montant_other(contract: Contract) -> Found:
     limit = MAX_AMOUNT[contract.type]
-    for items in (contract.modifications, contract.acts, contract.act_changes):
-        for path, fields in items:
-            amount = fields.get(contract.amount_field)
-            if amount is None:
-                continue
-            path = f"{path}.{contract.amount_field}"
-            if amount < MIN_AMOUNT:
-                yield path, f"{quote(amount)} is below {MIN_AMOUNT}"
-            elif amount > limit:
-                yield path, f"{quote(amount)} is above {limit}"
-            elif _is_made_up(amount):
-                yield path, f"{quote(amount)} looks made up"
+    for path, fields in contract.entries:
+        amount = fields.get(contract.amount_field)
+        if amount is None:
+            continue
+        path = f"{path}.{contract.amount_field}"
+        if amount < MIN_AMOUNT:
+            yield path, f"{quote(amount)} is below {MIN_AMOUNT}"
+        elif amount > limit:
+            yield path, f"{quote(amount)} is above {limit}"
+        elif _is_made_up(amount):
+            yield path, f"{quote(amount)} looks made up"
 
 
 @_rule(
@@ -775,14 +801,14 @@ def _duree(contract: Contract) -> Found:
     WARNING,
     "The durations of modifications and acts are 1 to 180 months (concessions: 1 to 360).",
     f"{OURS}, after the State's limits",
+    about="entries",
 )
 def _duree_other(contract: Contract) -> Found:
     limit = MAX_MONTHS[contract.type]
-    for items in (contract.modifications, contract.acts, contract.act_changes):
-        for path, fields in items:
-            months = fields.get("dureeMois")
-            if months is not None and not 1 <= months <= limit:
-                yield f"{path}.dureeMois", f"{quote(months)} is not 1 to {limit} months"
+    for path, fields in contract.entries:
+        months = fields.get("dureeMois")
+        if months is not None and not 1 <= months <= limit:
+            yield f"{path}.dureeMois", f"{quote(months)} is not 1 to {limit} months"
 
 
 # --------------------------------------------------------------------- objet, CPV, place
@@ -990,6 +1016,7 @@ def _ids(items: list[Item], what: str) -> Iterator[tuple[str, str]]:
     "The ids of modifications are unique and increase.",
     FORMAT,
     regimes=(R2022,),
+    about="modifications",
 )
 def _modification_id(contract: Contract) -> Found:
     return _ids(contract.modifications, "modification")
@@ -1002,6 +1029,7 @@ def _modification_id(contract: Contract) -> Found:
     FORMAT,
     types=(MP,),
     regimes=(R2022,),
+    about="acts",
 )
 def _acte_id(contract: Contract) -> Found:
     return _ids(contract.acts, "act")
@@ -1014,9 +1042,10 @@ def _acte_id(contract: Contract) -> Found:
     f"{OURS}; the {FORMAT} speaks of the day of notification only",
     types=(MP,),
     regimes=(R2022,),
+    about="acts",
 )
 def _acte_undeclared(contract: Contract) -> Found:
-    if contract.acts and not contract.record["sousTraitanceDeclaree"]:
+    if not contract.record["sousTraitanceDeclaree"]:
         yield "sousTraitanceDeclaree", f"is false, though acts are given: {len(contract.acts)}"
 
 
@@ -1027,13 +1056,13 @@ def _acte_undeclared(contract: Contract) -> Found:
     FORMAT,
     types=(MP,),
     regimes=(R2022,),
+    about="act_changes",
 )
 def _acte_unknown(contract: Contract) -> Found:
-    if contract.act_changes:
-        known = {fields["id"] for _, fields in contract.acts}
-        for path, fields in contract.act_changes:
-            if fields["id"] not in known:
-                yield f"{path}.id", f"{quote(fields['id'])} is the id of no act of this contract"
+    known = {fields["id"] for _, fields in contract.acts}
+    for path, fields in contract.act_changes:
+        if fields["id"] not in known:
+            yield f"{path}.id", f"{quote(fields['id'])} is the id of no act of this contract"
 
 
 @_rule(
@@ -1044,10 +1073,9 @@ def _acte_unknown(contract: Contract) -> Found:
     OURS,
     types=(MP,),
     regimes=(R2022,),
+    about="acts",
 )
 def _acte_excess(contract: Contract) -> Found:
-    if not contract.acts:
-        return
     excess = False
     for name, limit in (("montant", contract.amount), ("dureeMois", contract.duration)):
         limit = max([limit, *(fields.get(name, limit) for _, fields in contract.modifications)])
@@ -1166,11 +1194,12 @@ def severities_of(overrides: Mapping[str, str] | None = None) -> dict[str, Sever
 @lru_cache(maxsize=64)
 def _plan(
     type: ContractType, regime: Regime, overrides: tuple[tuple[str, str], ...]
-) -> tuple[tuple[Rule, bool], ...]:
-    """The rules to check on this type and regime, and whether each rejects."""
+) -> tuple[tuple[str, Callable[[Contract], Found], str, bool], ...]:
+    """The rules to check on this type and regime: ``id``, ``find``, ``about``, whether each
+    rejects."""
     severities = severities_of(dict(overrides))
     return tuple(
-        (rule, severities[rule.id] is ERROR)
+        (rule.id, rule.find, rule.about, severities[rule.id] is ERROR)
         for rule in RULES
         if (type, regime) in rule.applies and severities[rule.id] is not Severity.OFF
     )
@@ -1194,13 +1223,18 @@ def check(
         severities: ``error``, ``warning`` or ``off`` by rule id, where it is not to be
             the default. Raises ArgumentError as :func:`severities_of` does.
     """
-    overrides = tuple((str(id), str(value)) for id, value in (severities or {}).items())
+    overrides = ()
+    if severities:
+        overrides = tuple((str(id), str(value)) for id, value in severities.items())
     contract = Contract(record, type, regime, day)
+    parts = vars(contract)
     errors: list[Problem] = []
     warnings: list[Problem] = []
-    for rule, rejects in _plan(type, regime, overrides):
-        for path, message in rule.find(contract):
-            (errors if rejects else warnings).append(Problem(path, rule.id, message))
+    for rule, find, about, rejects in _plan(type, regime, overrides):
+        if about and not parts[about]:
+            continue
+        for path, message in find(contract):
+            (errors if rejects else warnings).append(Problem(path, rule, message))
     return Verdict(tuple(errors), tuple(warnings))
 
 
@@ -1239,6 +1273,9 @@ def _scope(applies: tuple[tuple[ContractType, Regime], ...]) -> str:
 # ------------------------------------------------------------------------------ duplicates
 
 
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def duplicate_key(record: dict[str, Any], type: ContractType, regime: Regime) -> str | None:
     """The State's key: two records that have the same one are the same contract.
 
@@ -1263,4 +1300,4 @@ def duplicate_key(record: dict[str, Any], type: ContractType, regime: Regime) ->
         when, amount = record["dateDebutExecution"], record["valeurGlobale"]
         value = int(amount) if amount == int(amount) else float(amount)
         parts = [record["id"], buyer["id"], _day_of(when, regime) or when, holder, value]
-    return json.dumps([type.value, *parts], ensure_ascii=False, separators=(",", ":"))
+    return _as_json([type.value, *parts])

@@ -118,9 +118,9 @@ def rank(record: Record, type: ContractType, regime: Regime) -> Rank:
     return Rank(additions, max((d[:10] for d in dates if isinstance(d, str)), default=""))
 
 
-#: What a whole float may look like in JSON text (``12.0``, ``1e3``); it also matches other
-#: text, which then only costs a walk.
-_MAYBE_WHOLE_FLOAT = re.compile(rb"[:\[,]-?[0-9.]+(?:\.0|e)")
+#: What a whole float may look like in JSON text (``12.0``: orjson writes an exponent only where
+#: a float is beyond `_EXACT`); it also matches other text, which then only costs a walk.
+_MAYBE_WHOLE_FLOAT = re.compile(rb"[:\[,]-?[0-9]+\.0")
 
 #: Beyond it a float does not name one integer any more.
 _EXACT = 2**53
@@ -136,16 +136,16 @@ def _whole_floats_as_integers(value: Any) -> Any:
     return value
 
 
-def fingerprint(record: Record) -> str:
-    """32 hexadecimal digits that are the same for records that hold the same JSON values.
+def fingerprint(record: Record) -> bytes:
+    """16 bytes that are the same for records that hold the same JSON values.
 
     The order of keys does not count, and ``12.0`` is ``12``. BLAKE2b, 128 bits, over the
     record as JSON with sorted keys.
     """
     data = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
-    if _MAYBE_WHOLE_FLOAT.search(data):
+    if b".0" in data and _MAYBE_WHOLE_FLOAT.search(data):
         data = orjson.dumps(_whole_floats_as_integers(record), option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def _sort_key(values: list[Any]) -> list[tuple[int, Any]]:

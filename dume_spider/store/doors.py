@@ -31,6 +31,8 @@ class Door(StrEnum):
     SUPERSEDED = "superseded"
     REJECTED = "rejected"
 
+    __hash__ = str.__hash__  # as a key it is its text
+
 
 OLDER = "older than the stored version"
 REPLACED = "replaced by a newer version in this run"
@@ -100,7 +102,7 @@ class Candidate:
             record=orjson.dumps(record),
             raw=raw,
             published=(record.get("datePublicationDonnees") or "")[:10],
-            received=bytes.fromhex(fingerprint(record)),
+            received=fingerprint(record),
             rank=rank(record, type, regime),
             fields=len(record),
             contract=contract_of(record, type, regime),
@@ -216,7 +218,7 @@ def settle(
         for record in records[1:]:
             merged = merge(merged, record, *kind)
         if merged is not records[-1]:
-            return Settled(best, orjson.dumps(merged), bytes.fromhex(fingerprint(merged)))
+            return Settled(best, orjson.dumps(merged), fingerprint(merged))
     return Settled(best, own, best.received)
 
 
