@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ import orjson
 from sqlalchemy import Connection, Table, delete, func, insert, select, text, update
 
 from dume_spider.exceptions import StoreError
+from dume_spider.store.compression import compress, decompress
 from dume_spider.store.database import Database
 from dume_spider.store.doors import Candidate, Door, Outcome
 from dume_spider.store.notices import NoticeRow
@@ -156,7 +156,7 @@ class Harvest:
                     "state": window.state,
                     "rows": len(window.facts),
                     "answered": now,
-                    "facts": zlib.compress(orjson.dumps(window.facts), 1),
+                    "facts": compress(orjson.dumps(window.facts)),
                 }
                 for window in marks.windows
             ],
@@ -228,7 +228,7 @@ class Harvest:
                     .limit(_PAGE)
                 ).all()
             for line in page:
-                facts = orjson.loads(zlib.decompress(line.facts))
+                facts = orjson.loads(decompress(line.facts))
                 yield Window(orjson.loads(line.filters), line.state, facts)
             if len(page) < _PAGE:
                 return
@@ -287,7 +287,7 @@ class Harvest:
                     .limit(_PAGE)
                 ).all()
             for line in page:
-                yield RejectedRow(line.reference, line.problems.encode(), zlib.decompress(line.raw))
+                yield RejectedRow(line.reference, line.problems.encode(), decompress(line.raw))
             if len(page) < _PAGE:
                 return
             after = page[-1].id

@@ -16,9 +16,10 @@ from typing import Any, Self
 import orjson
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from dume_spider.store.compression import compress
 from dume_spider.store.database import Database, MetError
 from dume_spider.store.doors import TWICE, Door, Outcome, plain
-from dume_spider.store.saving import RESOLVE, among, chunks, compress
+from dume_spider.store.saving import RESOLVE, among, chunks
 from dume_spider.store.tables import notice_versions, notices
 
 #: The source of the rows of notices, where rows of several sources stand together.

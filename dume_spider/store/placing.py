@@ -30,7 +30,7 @@ from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.exceptions import UncertainOutputError
 from dume_spider.store.database import Database
 from dume_spider.store.doors import Door
-from dume_spider.store.saving import CHUNK, OF_RECORD, OWE, PAY, add_counts, chunks, debt_key
+from dume_spider.store.saving import CHUNK, DEBT_KEY, OF_RECORD, OWE, PAY, add_counts, chunks
 from dume_spider.store.tables import contents, file_sets, files, owed, records, versions
 
 
@@ -216,7 +216,8 @@ class Placing:
                     paid.append(debt)
                     key = next(keys, None)
             if paid:
-                self._database.execute_many(connection, PAY, [debt_key(debt) for debt in paid])
+                debts_paid = [dict(zip(DEBT_KEY, debt, strict=False)) for debt in paid]
+                self._database.execute_many(connection, PAY, debts_paid)
                 held = [
                     {
                         "file_set": plan,
@@ -264,7 +265,7 @@ _HOLD = insert(contents)
 _START = tuple(f"start_{column.name}" for column in POSITION)
 _END = tuple(f"end_{column.name}" for column in POSITION)
 _DEBTS = (
-    select(owed)
+    select(*(owed.c[name] for name in DEBT_KEY), owed.c.door, owed.c.record_id, owed.c.version)
     .where(
         owed.c.regime == bindparam("of_regime"),
         owed.c.type == bindparam("of_type"),

@@ -6,7 +6,6 @@ not grow with the records, and no transaction stays open in between.
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -19,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.exceptions import StoreError
+from dume_spider.store.compression import decompress
 from dume_spider.store.database import Database
 from dume_spider.store.doors import plain
 from dume_spider.store.placing import PendingRecord
@@ -239,7 +239,7 @@ class StoreReader:
         )
         columns = (notice_versions.c.notice_id, notice_versions.c.number)
         for row in self._pages(keys, _NOTICES, columns):
-            yield NoticeLine(row.reference, row.published, zlib.decompress(row.raw))
+            yield NoticeLine(row.reference, row.published, decompress(row.raw))
 
     def accepted_rows(self, source: str, run: str = "") -> Iterator[RawRow]:
         """The raw row of the current version of each reference; of ``run``: that it received.
@@ -253,7 +253,7 @@ class StoreReader:
 
     def _accepted(self, source: str, keys: Select[Any]) -> Iterator[RawRow]:
         for row in self._pages(keys, _RAW, (versions.c.record_id, versions.c.number)):
-            raw = zlib.decompress(row.raw)
+            raw = decompress(row.raw)
             yield RawRow(source, ContractType(row.type), row.reference, raw, None)
 
     def latest_rows(self, source: str) -> Iterator[RawRow]:
@@ -270,7 +270,7 @@ class StoreReader:
             keys = keys.where(rejections.c.last_run == self._number(run))
         for row in self._pages(keys.order_by(rejections.c.id), _REJECTED, (rejections.c.id,)):
             type = ContractType(row.type) if row.type else None
-            yield RawRow(source, type, row.reference, zlib.decompress(row.raw), row.id)
+            yield RawRow(source, type, row.reference, decompress(row.raw), row.id)
 
     def count_rows(self, source: str, run: str = "") -> tuple[int, int]:
         """How many rows :meth:`accepted_rows` and :meth:`rejected_rows` give."""
@@ -322,7 +322,7 @@ class StoreReader:
             lines = connection.execute(
                 select(rejections.c.id, rejections.c.raw).where(rejections.c.id.in_(ids))
             )
-            return {line.id: zlib.decompress(line.raw) for line in lines}
+            return {line.id: decompress(line.raw) for line in lines}
 
     def runs(self, *, since: str = "", run: str = "") -> Iterator[RunLine]:
         """The runs that began on the day ``since`` or later, or one; the newest first."""
@@ -359,7 +359,7 @@ class StoreReader:
             windows.c.filters, windows.c.state, windows.c.rows, windows.c.answered, facts
         ).where(windows.c.harvest == harvest)
         for line in self._after(chosen, windows.c.filters):
-            known = orjson.loads(zlib.decompress(line.facts)) if line.facts else None
+            known = orjson.loads(decompress(line.facts)) if line.facts else None
             yield WindowLine(
                 orjson.loads(line.filters), line.state, line.rows, line.answered, known
             )

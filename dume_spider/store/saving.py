@@ -7,7 +7,6 @@ what changes is written.
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -28,6 +27,7 @@ from sqlalchemy import (
 
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.version import Rank
+from dume_spider.store.compression import compress
 from dume_spider.store.database import Database, MetError
 from dume_spider.store.doors import (
     OLDER,
@@ -66,16 +66,6 @@ def chunks(values: Iterable[T]) -> Iterator[list[T]]:
 def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """``column IN (the list given as parameter name)``."""
     return column.in_(bindparam(name, expanding=True))
-
-
-def debt_key(line: Row[Any]) -> dict[str, Any]:
-    """The key in ``owed`` of a line of ``owed`` or ``records``: the parameters of ``PAY``."""
-    return {name: getattr(line, name) for name in DEBT_KEY}
-
-
-def compress(raw: bytes) -> bytes:
-    """A raw row as it is kept: level 1 takes half the time of the default level."""
-    return zlib.compress(raw, 1)
 
 
 _TO_WRITE = (Door.NEW, Door.UPDATED)
@@ -335,7 +325,11 @@ class _Case:
         else:
             self.record = settled.record
         if self.before is None or row.received != best.received:
-            self.winner = next(c for _, c in self.arrivals if c.received == best.received)
+            self.winner = (
+                best
+                if isinstance(best, Candidate)
+                else next(c for _, c in self.arrivals if c.received == best.received)
+            )
 
     @property
     def base_fingerprint(self) -> bytes | None:
@@ -534,7 +528,7 @@ class Saver:
                 base_done=case.base_done,
             )
             if case.owed_by is not None:
-                paid.append(debt_key(row))
+                paid.append({name: getattr(row, name) for name in DEBT_KEY})
             if row is None:
                 now.update(source=self._source, reference=case.reference, first_run=run)
                 added.append(now)

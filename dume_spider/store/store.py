@@ -21,6 +21,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, upda
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.verdict import Problem
 from dume_spider.exceptions import StoreError
+from dume_spider.store.compression import compress
 from dume_spider.store.database import Database
 from dume_spider.store.doors import TWICE, Candidate, Door, Outcome, as_json, plain
 from dume_spider.store.notices import NoticeRow, NoticeSaver
@@ -36,7 +37,7 @@ from dume_spider.store.placing import (
     lock_plan,
     mark_placed,
 )
-from dume_spider.store.saving import Saver, add_counts, among, chunks, compress
+from dume_spider.store.saving import Saver, add_counts, among, chunks
 from dume_spider.store.tables import (
     file_sets,
     files,
@@ -308,16 +309,9 @@ class Store:
                 page = connection.execute(
                     _OWED, {"this_run": run, "of_regime": regime, "of_type": type, **after}
                 ).all()
-            for row in page:
+            for record_id, version, source, reference, buyer, published, record in page:
                 yield PendingRecord(
-                    (row.record_id, row.version),
-                    row.source,
-                    row.reference,
-                    type,
-                    regime,
-                    row.buyer,
-                    row.published,
-                    row.record,
+                    (record_id, version), source, reference, type, regime, buyer, published, record
                 )
             if len(page) < _PAGE:
                 return
@@ -426,7 +420,15 @@ _REJECTED = select(rejected.c.source, rejected.c.raw_hash).where(
     rejected.c.run == bindparam("run"), among(rejected.c.raw_hash, "hashes")
 )
 _OWED = (
-    select(owed, versions.c.record)
+    select(
+        owed.c.record_id,
+        owed.c.version,
+        owed.c.source,
+        owed.c.reference,
+        owed.c.buyer,
+        owed.c.published,
+        versions.c.record,
+    )
     .join(
         versions,
         (versions.c.record_id == owed.c.record_id) & (versions.c.number == owed.c.version),
