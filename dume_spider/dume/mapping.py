@@ -622,6 +622,7 @@ class FieldNames:
             key: {self.vocabulary.signature((name,)) for name in self._listed("blocks", key)}
             for key in _BLOCK_KEYS
         }
+        self._types_of_key = lru_cache(maxsize=1 << 12)(self._types_of_block)
         self._owners = {
             self.vocabulary.signature((name.partition(".")[0],))
             for type in ContractType
@@ -726,14 +727,18 @@ class FieldNames:
         )
 
     def _type_of_block(self, row: dict[str, Any]) -> ContractType | None:
-        signature = self.vocabulary.signature
         types = {
             type
             for key, value in row.items()
-            for type in ContractType
-            if signature((key,)) in self._blocks[type.value] and not is_null(value)
+            for type in self._types_of_key(key)
+            if not is_null(value)
         }
         return types.pop() if len(types) == 1 else None
+
+    def _types_of_block(self, key: str) -> tuple[ContractType, ...]:
+        """The types whose block a key names."""
+        signature = self.vocabulary.signature((key,))
+        return tuple(type for type in ContractType if signature in self._blocks[type.value])
 
 
 def _value(raw: dict[str, Any], found: _Found) -> Any:

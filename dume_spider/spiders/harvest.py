@@ -51,6 +51,7 @@ class HarvestSpider(BaseSpider):
         spider.answers = 0
         spider.unanswered = 0
         gc.set_threshold(COLLECT_EVERY, 20, 50)
+        gc.freeze()
         return spider
 
     def command(self) -> str:
