@@ -104,9 +104,6 @@ class BoampSpider(HarvestSpider):
         # Whole notices are large: a page of them may have 20 MB.
         "DOWNLOAD_MAXSIZE": 128 * 1024 * 1024,
         "DOWNLOAD_WARNSIZE": 64 * 1024 * 1024,
-        # A condition with all departments in it is longer than the default lets pass, and what
-        # is too long would be dropped without a word.
-        "URLLENGTH_LIMIT": 0,
         # Notices are no DECP records: there are no DECP files to write.
         "ITEM_PIPELINES": {
             "dume_spider.pipelines.validation.ValidationPipeline": 300,

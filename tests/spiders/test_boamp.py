@@ -273,6 +273,15 @@ def test_a_filter_that_matches_nothing_is_only_a_warning(boamp: Crawler) -> None
     assert advice.startswith("[BOAMP-08] Nothing was found from 2026-09-07 to 2026-09-13: check ")
 
 
+def test_a_long_condition_is_asked(boamp: Crawler) -> None:
+    """Scrapy by itself drops an address of more than 2,083 characters, without a word."""
+    where = " or ".join(f"nature = 'APPEL_OFFRE_{n}'" for n in range(100))
+    with served(some_notices(5)) as service:
+        done = boamp(service, {**WEEK, "where": f"{where} or idweb is not null"})
+    assert done.status == 0, done.output
+    assert done.counts["new"] == 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "body", "said"),
