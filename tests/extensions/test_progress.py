@@ -19,6 +19,7 @@ from typing import Any
 import pyte
 import pytest
 from crawling import ROOT, crawl_command
+from logs import check
 from scrapy.exceptions import NotConfigured
 
 from dume_spider.extensions.progress import SPEED_OVER, Meter, Progress, State, is_on
@@ -114,6 +115,7 @@ def test_a_pipe(tmp_path: Path, address: str) -> None:
         paced(tmp_path, address), cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "\x1b" not in done.stderr
+    check(done.stderr)
     lines = re.findall(r"INFO: Progress: (.*)", done.stderr)
     assert len(lines) > 4
     for line in lines:
@@ -150,6 +152,7 @@ def test_a_bad_value_is_one_line(tmp_path: Path, arguments: list[str]) -> None:
         command += ["-s", setting]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
+    check(done.stderr)
     said = f"scrapy {arguments[0]}: [DECP-01] PROGRESS='maybe': not known; accepted: on, off"
     assert done.stderr.splitlines()[-1] == said
     assert "Traceback" not in done.stderr
