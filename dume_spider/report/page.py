@@ -21,6 +21,7 @@ from dume_spider.report.awards import compare
 from dume_spider.report.coverage import FIRST_DAY, Scope, read_coverage
 from dume_spider.report.cpv import DIVISIONS
 from dume_spider.report.figures import Party, Refusals, Survey, refusals, survey
+from dume_spider.report.words import counted, money, size
 from dume_spider.store.reading import FileLine, PublicationLine, RunLine, StoreReader
 
 #: Lines of charts, of tables, and scopes, months and searches of the calendar that are shown.
@@ -325,7 +326,7 @@ def make_environment() -> Environment:
         "script_hash": f"sha256-{digest}",
         "STATES": STATES,
     }
-    environment.filters |= {"money": money, "size": size}
+    environment.filters |= {"money": money, "size": size, "counted": counted}
     return environment
 
 
@@ -342,19 +343,3 @@ def _template(name: str) -> str:
     # Not by the file system: the package may be a zipped egg.
     folder = resources.files("dume_spider.report") / "templates"
     return (folder / name).read_text(encoding="utf-8")
-
-
-def money(amount: float) -> str:
-    """An amount in euros as a person reads it."""
-    for unit, name in ((1e12, "tn"), (1e9, "bn"), (1e6, "M")):
-        if abs(amount) >= unit:
-            return f"€{amount / unit:,.2f}{name}"
-    return f"€{amount:,.0f}"
-
-
-def size(count: int) -> str:
-    """A number of bytes as a person reads it."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:,.1f} {name}"
-    return f"{count} bytes"
