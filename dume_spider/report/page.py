@@ -78,6 +78,7 @@ def make_page(
     files, files_count, files_bytes = reader.files(LINES, **chosen)
     # A run is of one service: what it received says nothing about the other.
     compared, unnamed = ([], 0) if run else compare(reader, surveyed, first)
+    received = sum(1 for _ in reader.notices(since=first, run=run)) if run else 0
     shown_runs = [line for line in runs.values() if line.started >= first]
     dated = _dated(surveyed, made.date())
     per_day, period, days = charts.per_day(dated) if dated else (None, "day", [])
@@ -127,6 +128,7 @@ def make_page(
             notices=compared[:LINES],
             notices_count=len(compared),
             notices_unnamed=unnamed,
+            notices_received=received,
             boamp_chart=_ranked(
                 (
                     (c.name or c.buyer, c.notices - c.contracts)

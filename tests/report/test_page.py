@@ -380,6 +380,28 @@ def test_an_empty_store_has_every_section(tmp_path: Path, browser: Browser) -> N
     opened.page.close()
 
 
+def test_a_run_of_notices(tmp_path: Path) -> None:
+    """Its page has no contracts, says so, and has what there is of one in the singular."""
+    url, run = f"sqlite:///{tmp_path / 'store.sqlite'}", "boamp-20260403T060000-abcdef"
+    day = {"date_start": "2026-03-10", "date_end": "2026-03-10"}
+    store = Store(url)
+    asked = {"url": "http://boamp", **day}
+    harvest = take_up(store, asked, run=run, spider="boamp", arguments={}, started=MADE)
+    (row,) = generate_notices(1, 1, date(2026, 3, 10), date(2026, 3, 10))
+    notice = NoticeRow.of(row["idweb"], row["dateparution"], row)
+    harvest.save([notice], [], Marks(windows=[Window(day, "closed", [])]))
+    store.end_run(run, "complete", {})
+    harvest.end()
+    store.close()
+    reader = StoreReader(url)
+    page = make_page(reader, made=MADE, place="store.sqlite", run=run)
+    reader.close()
+    assert "1 day asked: 1 complete, 0 probable, 0 incomplete; 1 search answered." in page
+    assert "This run received 1 notice. Notices are compared" in page
+    assert "No acheteur or autorité concédante." in page
+    assert "<dt>contracts</dt><dd>0</dd>" in page
+
+
 def test_the_months_of_the_calendar() -> None:
     def verdict(state: str) -> Verdict:
         return Verdict(state, "", "run")
