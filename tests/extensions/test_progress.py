@@ -94,6 +94,7 @@ def test_a_terminal(tmp_path: Path, address: str) -> None:
     assert not [line for line in lines if "records/s" in line or "━" in line]
     torn = [line for line in lines if not re.match(r"\d{4}-\d\d-\d\d [\d:]{8} \[|[ {\[]", line)]
     assert torn == []
+    check("\n".join(lines))
     rejected = [line for line in lines if "INFO: rejected" in line]
     (kept,) = tmp_path.glob("runs/*/rejected.jsonl")
     assert len(rejected) == len(kept.read_bytes().splitlines()) > 5
