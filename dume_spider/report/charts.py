@@ -126,7 +126,8 @@ def per_day(days: Mapping[tuple[date, str], int]) -> tuple[Chart, str, list[DayL
                     "axis": {
                         "title": None,
                         "grid": False,
-                        "tickCount": 10 if width == WIDE else 3,
+                        # None inside a day, which would have the same label.
+                        "tickCount": min(10 if width == WIDE else 6, span),
                         "labelOverlap": True,
                         "labelSeparation": 8,
                         # No label is cut at the end of the axis.
