@@ -105,6 +105,7 @@ def test_what_is_refused_for_its_own_sake(portal: Portal, publish: Publishing) -
 BREAK = b"<!doctype html><title>Maintenance</title>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("portal", ["replica"], indirect=True)
 @pytest.mark.parametrize(
     ("role", "faults", "status", "expected"),
