@@ -50,8 +50,9 @@ CODES = {
         "store, and go into files then",
     ),
     "DECP-04": Code(
-        "A storage did not say whether a file has got its name",
-        "Run the same command again: it looks, and writes the file if it is not there",
+        "A storage does not answer, or did not say whether a file has got its name",
+        "Check what the line names (`DECP_FILES_URI`, the account), then run the same command "
+        "again: it looks, and writes the file if it is not there",
     ),
     "DECP-05": Code(
         "Contracts came under a further reference: same number, buyer, first titulaire, amount "
@@ -240,6 +241,7 @@ CLOSE_REASONS = {
     "ArgumentError": Code("A setting is bad", "See `DECP-01`"),
     "StoreError": Code("The store cannot be used", "See `DECP-02`"),
     "OutputError": Code("Files cannot be written", "See `DECP-03`"),
+    "UncertainOutputError": Code("The storage of the files does not answer", "See `DECP-04`"),
     "KeyRefusedError": Code(
         "The portal refuses the key; with other names in its place (`MissingError`, "
         "`NotAllowedError`, `DeletedError`, …) it refuses for another reason. Nothing was asked of "

@@ -10,8 +10,8 @@ from scrapy.utils.asyncio import sleep
 from scrapy.utils.response import response_status_message
 
 from dume_spider.boamp.answer import read_quota
-from dume_spider.dume.answer import decode
 from dume_spider.exceptions import AnswerError
+from dume_spider.json_answer import decode
 from dume_spider.waiting import LONGEST_RETRY_AFTER, read_retry_after
 
 if TYPE_CHECKING:

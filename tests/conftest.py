@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 import servers
 from crawling import ROOT, Crawl, crawl_command, finished
-from logs import Uncoded
+from logs import Seen
 from portals import UDATA_HINT, UDATA_VENV, Portal, replica_portal, udata_portal
 
 SHARED = ROOT.parent / "shared"
@@ -40,12 +40,12 @@ def pytest_configure() -> None:
 @pytest.fixture(autouse=True)
 def _codes() -> Iterator[None]:
     """Have every test fail that makes the project log a warning or an error without a code."""
-    handler = Uncoded()
+    handler = Seen()
     logger = logging.getLogger("dume_spider")
     logger.addHandler(handler)
     yield
     logger.removeHandler(handler)
-    assert not handler.messages
+    assert not handler.uncoded
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from logs import uncoded
+from logs import check
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,7 +61,7 @@ class Crawl:
 
 def finished(status: int, output: str, folder: Path) -> Crawl:
     """A finished crawl by its log; ``run`` is the folder of its run, which may be an old one."""
-    assert not uncoded(output.splitlines())
+    check(output)
     name = re.search(r"Run ([a-z]+-\S+?)(?: carried on)?: ", output)
     run = folder / "runs" / name[1] if name else None
     return Crawl(status, output, folder, run if run and run.is_dir() else None)

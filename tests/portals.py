@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from email.message import Message
 from functools import cache
+from http import HTTPStatus
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from json import dumps, loads
@@ -195,14 +196,16 @@ class Fault:
     """What goes wrong with the ``nth`` request (from 1; ``None``: each) of ``method`` whose
     path, without query, holds the pattern ``path``.
 
-    ``what`` is ``500``: answered so, the portal does not see the request; ``cut``: the portal
-    answers it, but the connection is reset in place of the answer.
+    ``what`` is a status, such as ``500``: answered so with ``body`` (its phrase in JSON), the
+    portal does not see the request; ``cut``: the portal answers it, but the connection is
+    reset in place of the answer.
     """
 
     what: str
     method: str
     path: str
     nth: int | None = 1
+    body: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -243,7 +246,7 @@ class _Proxy(ThreadingHTTPServer):
         self._counts = [0] * len(faults)
         self._lock = threading.Lock()
 
-    def fault(self, method: str, target: str) -> str | None:
+    def fault(self, method: str, target: str) -> Fault | None:
         """Note a request; what goes wrong with it."""
         found = None
         with self._lock:
@@ -252,7 +255,7 @@ class _Proxy(ThreadingHTTPServer):
                 if fault.method == method and re.search(fault.path, target.partition("?")[0]):
                     self._counts[at] += 1
                     if fault.nth in (None, self._counts[at]):
-                        found = found or fault.what
+                        found = found or fault
         return found
 
 
@@ -263,8 +266,11 @@ class _Forward(BaseHTTPRequestHandler):
     def _forward(self) -> None:
         fault = self.server.fault(self.command, self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if fault == "500":
-            self._answer(500, [], b'{"message": "Internal Server Error"}')
+        if fault and fault.what != "cut":
+            status = HTTPStatus(int(fault.what))
+            said = dumps({"message": status.phrase}).encode() if fault.body is None else fault.body
+            kind = "text/html" if said.startswith(b"<") else "application/json"
+            self._answer(status, [("Content-Type", kind)], said)
             return
         headers = {**dict(self.headers.items()), "Host": self.server.upstream}
         upstream = HTTPConnection(self.server.upstream, timeout=60)
@@ -274,7 +280,7 @@ class _Forward(BaseHTTPRequestHandler):
             content = answer.read()
         finally:
             upstream.close()
-        if fault == "cut":
+        if fault:
             # Closed at once, with what is unsent thrown away: the client sees a reset.
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

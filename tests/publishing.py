@@ -28,7 +28,7 @@ from typing import Any
 from uuid import uuid4
 
 from crawling import ROOT
-from logs import has_code
+from logs import has_code, note
 from portals import Portal
 from stdnum import luhn
 
@@ -65,6 +65,7 @@ class Done:
     def __post_init__(self) -> None:
         said = re.findall(r"^(?:WARNING|ERROR) dume_spider\.\S+: (.*)$", self.log, re.MULTILINE)
         assert [line for line in said if not has_code(line)] == []
+        note(self.log)
 
     @property
     def coded_errors(self) -> list[str]:

@@ -308,6 +308,20 @@ def test_a_server_that_is_gone(s3: Place) -> None:
     check_refused(f"ftp://me@127.0.0.1:{port}/decp", {})
 
 
+def test_a_harvest_whose_server_is_gone(crawl: Callable[..., Crawl]) -> None:
+    """It ends before the first request."""
+    uri = f"ftp://127.0.0.1:{servers.free_port()}/decp"
+    done = crawl("http://127.0.0.1:9/", MARCH, {"DECP_FILES_URI": uri})
+    assert done.status == 1, done.output
+    assert (done.summary["finish_reason"], done.counts["rows"]) == ("UncertainOutputError", 0)
+    assert not any(done.summary["requests"].values())
+    assert re.search(
+        rf"ERROR: \[DECP-04\] \[Errno 111\] Connection refused: {uri}/\.decp-[0-9a-f]+\.part; "
+        "check DECP_FILES_URI, the account and its rights, then run the same command again\n",
+        done.output,
+    )
+
+
 @pytest.mark.parametrize("place", ["s3", "gs"], indirect=True)
 def test_a_bucket_that_does_not_exist(place: Place) -> None:
     check_refused(place.uri.replace("b-", "no-"), place.settings)

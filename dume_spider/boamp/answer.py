@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dume_spider.decp.verdict import quote
-from dume_spider.dume.answer import decode
 from dume_spider.exceptions import AnswerError, EnvelopeError
+from dume_spider.json_answer import decode
 
 #: Without these nothing can be collected, proven or kept.
 ESSENTIAL_COLUMNS = ("idweb", "dateparution", "donnees")
@@ -40,7 +40,7 @@ class Quota:
 def read_records(body: bytes) -> Records:
     """Read a page of records.
 
-    Raises :class:`AnswerError`: see :func:`dume_spider.dume.answer.decode`, and
+    Raises :class:`AnswerError`: see :func:`dume_spider.json_answer.decode`, and
     :class:`EnvelopeError` for JSON without ``total_count`` and ``results``.
     """
     value = decode(body)

@@ -19,7 +19,7 @@ from scrapy.exceptions import UsageError
 from scrapy.utils.log import configure_logging
 
 from dume_spider.dume.query import CAP
-from dume_spider.exceptions import DumeSpiderError
+from dume_spider.exceptions import ArgumentError, DumeSpiderError
 from dume_spider.run import PARIS
 from dume_spider.sandbox.rows import ServedRow, read_rows
 
@@ -236,21 +236,19 @@ class Command(ScrapyCommand):
                     portal = DatagouvReplica(Path(folder))
                     start("datagouv", opts.datagouv_port, portal, counts="datagouv_")
             except DumeSpiderError as error:
-                self._fail(str(error))
+                self._fail(error)
                 return
             except CannotListenError as error:
-                self._fail(
-                    f"port {error.port} cannot be listened on: {error.socketError.strerror}; "
-                    "choose another, or 0 for a free one"
-                )
+                why = f"port {error.port} cannot be listened on: {error.socketError.strerror}"
+                self._fail(ArgumentError(f"{why}; choose another, or 0 for a free one"))
                 return
             # What is loaded stays to the end: the collector need not look at it again.
             gc.freeze()
             reactor.callWhenRunning(print, f"READY {json.dumps(ready)}", flush=True)
             reactor.run()
 
-    def _fail(self, message: str) -> None:
-        print(f"scrapy sandbox: error: {message}", file=sys.stderr)
+    def _fail(self, error: DumeSpiderError) -> None:
+        print(f"scrapy sandbox: {error.line}", file=sys.stderr)
         self.exitcode = 1
 
 

@@ -48,7 +48,7 @@ _ADVICE = {
     errno.EFBIG: "raise the limit on file size (ulimit -f) and run the same command again",
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT),
-        "name a folder that can be written (DECP_FILES_URI)",
+        "name a folder that can be written (DECP_FILES_URI, --folder)",
     ),
 }
 

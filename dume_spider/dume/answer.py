@@ -14,16 +14,8 @@ from typing import Any
 import orjson
 
 from dume_spider.decp.verdict import quote
-from dume_spider.exceptions import (
-    CutAnswerError,
-    EmptyAnswerError,
-    EnvelopeError,
-    HtmlAnswerError,
-    NotJsonError,
-    RefusedError,
-)
-
-_BOM = b"\xef\xbb\xbf"
+from dume_spider.exceptions import EnvelopeError, RefusedError
+from dume_spider.json_answer import decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +38,10 @@ class Answer:
     notices: tuple[Message, ...]
 
 
-def decode(body: bytes) -> Any:
-    """The JSON value of a body.
-
-    Raises :class:`AnswerError`: of which kind tells an empty body, an HTML page, JSON
-    that stops in the middle, and anything else.
-    """
-    text = body.removeprefix(_BOM).strip()
-    if not text:
-        raise EmptyAnswerError("the service answered an empty body")
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        start = quote(text[:60].decode("utf-8", "replace"), 80)
-        if text[:1] == b"<":
-            raise HtmlAnswerError(
-                f"the service answered an HTML or XML page, not JSON: {start}"
-            ) from error
-        if text[:1] in b"{[" and error.pos >= len(text.decode("utf-8", "replace")) - 1:
-            raise CutAnswerError(
-                f"the service's JSON stops in the middle, after {len(body)} bytes"
-            ) from error
-        raise NotJsonError(f"the service answered no valid JSON: {error}: {start}") from error
-
-
 def read_answer(body: bytes) -> Answer:
     """Read the answer to a search or detail request.
 
-    Raises the subclasses of :class:`AnswerError` (see :func:`decode`), among them
+    Raises the subclasses of :class:`AnswerError` (see :func:`.json_answer.decode`), among them
     :class:`EnvelopeError` for JSON that is no answer of this service, and
     :class:`RefusedError` when the service says ``ERREUR``.
     """

@@ -92,13 +92,18 @@ class Progress:
         is_terminal = getattr(sys.stderr, "isatty", bool)
         if is_terminal() and os.environ.get("TERM") != "dumb":
             self._screen = Screen()
-        self._wait()
+        self._timer = asyncio.get_running_loop().call_later(PICTURE_EVERY, self._begin)
 
     def spider_closed(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if self._screen is not None:
             self._screen.close()
+
+    def _begin(self) -> None:
+        """Note early how far the run is, so that the first line can tell the time left."""
+        self._meter.read(time.monotonic())
+        self._wait()
 
     def _wait(self) -> None:
         every = LINE_EVERY if self._screen is None else PICTURE_EVERY

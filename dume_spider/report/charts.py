@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
+from dume_spider.report.words import counted
+
 #: Units of the drawing, which are pixels where the column is as wide.
 WIDE, NARROW = 880, 340
 #: Periods that records are counted by: up to so many of the one before are shown.
@@ -124,10 +126,13 @@ def per_day(days: Mapping[tuple[date, str], int]) -> tuple[Chart, str, list[DayL
                     "axis": {
                         "title": None,
                         "grid": False,
-                        "tickCount": 10 if width == WIDE else 4,
+                        # None inside a day, which would have the same label.
+                        "tickCount": min(10 if width == WIDE else 6, span),
                         "labelOverlap": True,
                         "labelSeparation": 8,
-                        "format": "%-d %b %Y" if period == "day" and width == NARROW else None,
+                        # No label is cut at the end of the axis.
+                        "labelBound": True,
+                        "format": "%-d %b %Y" if period == "day" else "%b %Y",
                     },
                 },
                 "x2": {"field": "to"},
@@ -135,9 +140,9 @@ def per_day(days: Mapping[tuple[date, str], int]) -> tuple[Chart, str, list[DayL
             },
         }
 
-    seen = f"{sum(days.values()):,} contracts by {period} of publication, {first} to {last}"
+    seen = f"{counted(sum(days.values()), 'contract')} by {period} of publication"
     table = [DayLine(day, line.get("MP", 0), line.get("CC", 0)) for day, line in lines.items()]
-    return _draw(spec, f"Bar chart: {seen}"), period, table
+    return _draw(spec, f"Bar chart: {seen}, {first} to {last}"), period, table
 
 
 def _stacked(counts: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -283,5 +288,6 @@ def amounts(
         }
 
     total = sum(sum(counts.values()) for _, _, counts in known)
-    named = f"{len(outliers)} outliers are marked, and named below" if outliers else "no outlier"
-    return _draw(spec, f"Histogram: {total:,} amounts on a logarithmic axis; {named}")
+    marked = counted(len(outliers), "outlier is", "outliers are")
+    named = f"{marked} marked, and named below" if outliers else "no outlier"
+    return _draw(spec, f"Histogram: {counted(total, 'amount')} on a logarithmic axis; {named}")

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from dume_spider.dume.planner import RowFacts
+from dume_spider.report.words import counted
 from dume_spider.store.reading import HarvestLine, RunLine, StoreReader, WindowLine
 
 State = Literal["complete", "probable", "incomplete"]
@@ -137,7 +138,8 @@ def _judged(
     if lost:
         for day in _days_of_lost(reader, harvest, lost, last) or list(days):
             example = next(iter(lost))
-            why = f"{len(lost)} references got no record, such as {example}: {lost[example]}"
+            missing = counted(len(lost), "reference")
+            why = f"{missing} got no record, such as {example}: {lost[example]}"
             days[day] = ("incomplete", why)
     ended = None
     if run.status is None:

@@ -21,6 +21,7 @@ from dume_spider.report.awards import compare
 from dume_spider.report.coverage import FIRST_DAY, Scope, read_coverage
 from dume_spider.report.cpv import DIVISIONS
 from dume_spider.report.figures import Party, Refusals, Survey, refusals, survey
+from dume_spider.report.words import counted, money, size
 from dume_spider.store.reading import FileLine, PublicationLine, RunLine, StoreReader
 
 #: Lines of charts, of tables, and scopes, months and searches of the calendar that are shown.
@@ -77,6 +78,7 @@ def make_page(
     files, files_count, files_bytes = reader.files(LINES, **chosen)
     # A run is of one service: what it received says nothing about the other.
     compared, unnamed = ([], 0) if run else compare(reader, surveyed, first)
+    received = sum(1 for _ in reader.notices(since=first, run=run)) if run else 0
     shown_runs = [line for line in runs.values() if line.started >= first]
     dated = _dated(surveyed, made.date())
     per_day, period, days = charts.per_day(dated) if dated else (None, "day", [])
@@ -126,6 +128,7 @@ def make_page(
             notices=compared[:LINES],
             notices_count=len(compared),
             notices_unnamed=unnamed,
+            notices_received=received,
             boamp_chart=_ranked(
                 (
                     (c.name or c.buyer, c.notices - c.contracts)
@@ -325,7 +328,7 @@ def make_environment() -> Environment:
         "script_hash": f"sha256-{digest}",
         "STATES": STATES,
     }
-    environment.filters |= {"money": money, "size": size}
+    environment.filters |= {"money": money, "size": size, "counted": counted}
     return environment
 
 
@@ -342,19 +345,3 @@ def _template(name: str) -> str:
     # Not by the file system: the package may be a zipped egg.
     folder = resources.files("dume_spider.report") / "templates"
     return (folder / name).read_text(encoding="utf-8")
-
-
-def money(amount: float) -> str:
-    """An amount in euros as a person reads it."""
-    for unit, name in ((1e12, "tn"), (1e9, "bn"), (1e6, "M")):
-        if abs(amount) >= unit:
-            return f"€{amount / unit:,.2f}{name}"
-    return f"€{amount:,.0f}"
-
-
-def size(count: int) -> str:
-    """A number of bytes as a person reads it."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:,.1f} {name}"
-    return f"{count} bytes"

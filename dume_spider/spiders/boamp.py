@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from scrapy import Request
 from scrapy.exceptions import IgnoreRequest
 from scrapy.spidermiddlewares.httperror import HttpError
 
@@ -47,6 +46,7 @@ from dume_spider.spiders.harvest import (
 from dume_spider.store.ledger import Found, Window
 
 if TYPE_CHECKING:
+    from scrapy import Request
     from scrapy.crawler import Crawler
     from scrapy.http import Response
     from twisted.python.failure import Failure
@@ -377,27 +377,7 @@ class BoampSpider(HarvestSpider):
         columns = [name for name in EXPECTED_COLUMNS if name in self.columns]
         return NoticeItem.of(read_notice(row, columns), row, group)
 
-    # Requests and their faults.
-
-    def request(
-        self,
-        url: str,
-        kind: str,
-        callback: Any,
-        errback: Any,
-        cb_kwargs: dict[str, Any],
-        priority: int = 0,
-    ) -> Request:
-        return Request(
-            url,
-            callback=callback,
-            errback=errback,
-            cb_kwargs=cb_kwargs,
-            meta={"kind": kind, "json": True},
-            priority=priority,
-            # The spider itself asks nothing twice but what it means to.
-            dont_filter=True,
-        )
+    # Answers and their faults.
 
     def read(self, response: Response) -> Records:
         """The page of records in a response; raises :class:`AnswerError`."""

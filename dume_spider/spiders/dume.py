@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import orjson
-from scrapy import Request
 from stdnum.fr import siret
 
 from dume_spider.decp.regime import ContractType
@@ -31,6 +30,7 @@ from dume_spider.store.ledger import Found, Window
 from dume_spider.store.reading import StoreReader
 
 if TYPE_CHECKING:
+    from scrapy import Request
     from scrapy.crawler import Crawler
     from scrapy.http import Response
     from scrapy.settings import BaseSettings
@@ -201,43 +201,34 @@ class DumeSpider(HarvestSpider):
     def search_request(self, window: SearchQuery) -> Request:
         """The request of a search window."""
         return self.request(
-            window, "search", self.parse_search, self.search_failed, {"filters": window.filters()}
+            self.url,
+            "search",
+            self.parse_search,
+            self.search_failed,
+            {"filters": window.filters()},
+            **self.asking(window),
         )
 
     def detail_request(self, reference: str, type_de: ContractType | None) -> Request:
         """The request of all versions of a reference; ``type_de``: of the search that found it."""
         return self.request(
-            SearchQuery(reference=reference),
+            self.url,
             "detail",
             self.parse_detail,
             self.detail_failed,
             {"reference": reference, "type_de": type_de and type_de.value},
             # Details first: references that are found do not pile up.
             priority=1,
+            **self.asking(SearchQuery(reference=reference)),
         )
 
-    def request(
-        self,
-        query: SearchQuery,
-        kind: str,
-        callback: Any,
-        errback: Any,
-        cb_kwargs: dict[str, Any],
-        priority: int = 0,
-    ) -> Request:
-        return Request(
-            self.url,
-            method="POST",
-            headers=API_VERSION_HEADERS,
-            body=orjson.dumps(query.payload(self.requester)),
-            callback=callback,
-            errback=errback,
-            cb_kwargs=cb_kwargs,
-            meta={"kind": kind, "json": True},
-            priority=priority,
-            # The spider itself asks nothing twice; a window must never be dropped unseen.
-            dont_filter=True,
-        )
+    def asking(self, query: SearchQuery) -> dict[str, Any]:
+        """The arguments of a request that asks the service for this."""
+        return {
+            "method": "POST",
+            "headers": API_VERSION_HEADERS,
+            "body": orjson.dumps(query.payload(self.requester)),
+        }
 
     def parse_search(self, response: Response, filters: dict[str, str]) -> Iterator[Any]:
         """Yield what each row of a search leads to, then the next searches."""

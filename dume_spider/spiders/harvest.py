@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from scrapy import Request
 from scrapy.spidermiddlewares.httperror import HttpError
 
 from dume_spider.exceptions import AnswerError, ArgumentError
@@ -15,7 +16,6 @@ from dume_spider.extensions.keeper import Keeper
 from dume_spider.spiders.base import BaseSpider, crawl_command, today
 
 if TYPE_CHECKING:
-    from scrapy import Request
     from scrapy.crawler import Crawler
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,30 @@ class HarvestSpider(BaseSpider):
     def next_searches(self) -> Iterator[Request]:
         """The searches that can be sent now."""
         raise NotImplementedError
+
+    def request(
+        self,
+        url: str,
+        kind: str,
+        callback: Any,
+        errback: Any,
+        cb_kwargs: dict[str, Any],
+        priority: int = 0,
+        **further: Any,
+    ) -> Request:
+        """A request whose answer is JSON. ``kind`` is what the summary counts it as (``search``,
+        ``detail``), ``further`` are other arguments of Scrapy's."""
+        return Request(
+            url,
+            callback=callback,
+            errback=errback,
+            cb_kwargs=cb_kwargs,
+            meta={"kind": kind, "json": True},
+            priority=priority,
+            # A spider asks nothing twice but what it means to; no window may be dropped unseen.
+            dont_filter=True,
+            **further,
+        )
 
     def is_new(self, reference: str | None) -> bool:
         """Whether a reference is seen for the first time in this run; it is then counted."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from crawling import ROOT, lines
+from logs import check
 
 
 def test_demo_tells_the_whole_story_and_where_everything_lies(tmp_path: Path) -> None:
@@ -24,6 +25,8 @@ def test_demo_tells_the_whole_story_and_where_everything_lies(tmp_path: Path) ->
     places = dict(re.findall(rf"^({'|'.join(names)}) +(/.+)$", done.stdout, re.M))
     assert tuple(places) == names
     assert all(Path(place).exists() for place in places.values())
+    for log in Path(places["logs"]).glob("*.log"):
+        check(log.read_text(encoding="utf-8"))
     shown = " ".join(done.stdout.split())
 
     summary = json.loads(Path(places["run summary"]).read_text(encoding="utf-8"))

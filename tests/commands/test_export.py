@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from crawling import ROOT
+from logs import check
 
 from dume_spider.decp.reading import read_records
 from dume_spider.decp.verification import verify_file
@@ -28,7 +29,7 @@ BUYER, OTHER = "21690123100011", "21350238800019"
 def export(url: str, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*arguments: str, store: str = url) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-W", "error", "-m", "scrapy", "export", *arguments]
-        return subprocess.run(
+        done = subprocess.run(
             [*command, "-s", f"DECP_STORE_URL={store}", "--folder", str(tmp_path / "out")],
             cwd=ROOT,
             capture_output=True,
@@ -36,6 +37,8 @@ def export(url: str, tmp_path: Path) -> Callable[..., subprocess.CompletedProces
             check=False,
             timeout=60,
         )
+        check(done.stderr)
+        return done
 
     return run
 

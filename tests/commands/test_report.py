@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from crawling import ROOT
+from logs import check
 
 from dume_spider.commands.report import report
 from dume_spider.decp.reading import read_records
@@ -40,7 +41,7 @@ def scrapy_report(url: str, tmp_path: Path) -> Callable[..., subprocess.Complete
         *arguments: str, store: str = url, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-W", "error", "-m", "scrapy", "report", *arguments]
-        return subprocess.run(
+        done = subprocess.run(
             [*command, "-s", f"DECP_STORE_URL={store}", "--folder", str(tmp_path / "out")],
             cwd=ROOT,
             capture_output=True,
@@ -49,6 +50,8 @@ def scrapy_report(url: str, tmp_path: Path) -> Callable[..., subprocess.Complete
             timeout=60,
             env=os.environ | environment,
         )
+        check(done.stderr)
+        return done
 
     return run
 

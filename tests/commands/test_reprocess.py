@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from crawling import ROOT, Crawl, lines
+from logs import check
 
 from dume_spider.decp.reading import read_records
 from dume_spider.decp.regime import ContractType
@@ -72,6 +73,7 @@ def reprocess(tmp_path: Path) -> Callable[..., Crawl]:
             check=False,
             timeout=120,
         )
+        check(done.stdout)
         new = set((tmp_path / "runs").glob("*")) - before
         return Crawl(done.returncode, done.stdout, tmp_path, new.pop() if new else None)
 

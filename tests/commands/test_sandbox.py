@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from logs import check
 from scrapy.cmdline import execute
 from scrapy.settings import Settings
 
@@ -274,6 +275,7 @@ def run(*options: object) -> tuple[int, str, str]:
         timeout=30,
         check=False,
     )
+    check(done.stderr)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -336,7 +338,11 @@ def test_bad_file(tmp_path):
         f"{path}: not a DECP file: it has no list or object 'marches' (give a file of the "
         "format of 2019 or 2022)"
     )
-    assert run("--dume-port", "0", "--data", path) == (1, "", f"scrapy sandbox: error: {message}\n")
+    assert run("--dume-port", "0", "--data", path) == (
+        1,
+        "",
+        f"scrapy sandbox: [DECP-00] {message}\n",
+    )
 
 
 def test_port_taken():
@@ -349,7 +355,7 @@ def test_port_taken():
         assert run("--dume-port", str(port), "--records", "1") == (
             1,
             "",
-            f"scrapy sandbox: error: {message}\n",
+            f"scrapy sandbox: [DECP-01] {message}\n",
         )
 
 

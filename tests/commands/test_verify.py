@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from crawling import ROOT
+from logs import check
 
 GOLDEN = ROOT / "tests" / "decp" / "golden"
 
 
 def verify(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "scrapy", "verify", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
@@ -24,6 +25,8 @@ def verify(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
         timeout=60,
         **options,
     )
+    check(done.stderr)
+    return done
 
 
 @pytest.fixture

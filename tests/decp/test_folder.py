@@ -364,7 +364,7 @@ def test_the_line_for_any_other_failure():
     )
 
 
-ELSEWHERE = "name a folder that can be written (DECP_FILES_URI)"
+ELSEWHERE = "name a folder that can be written (DECP_FILES_URI, --folder)"
 
 
 def test_check_of_a_folder_that_cannot_be(tmp_path):

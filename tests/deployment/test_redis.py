@@ -16,6 +16,7 @@ import pytest
 import servers
 from crawling import ROOT
 from jobs import PUBLISH, Job
+from logs import check
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +73,7 @@ def run(job: Job, sandbox: Any, folder: Path, settings: dict[str, str]) -> dict[
         env=os.environ | {jobs.KEY: jobs.portal(sandbox).keys["owner"]},
     )
     assert done.returncode == 0, done.stderr
+    check(done.stderr)
     return {path.name: path.read_bytes() for path in folder.glob("decp/*")}
 
 

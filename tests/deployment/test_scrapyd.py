@@ -23,6 +23,7 @@ import pytest
 import servers
 from crawling import ROOT
 from jobs import DUME, PUBLISH, Job
+from logs import check
 from publishing import new_dataset
 
 from dume_spider.spiders.base import today
@@ -67,7 +68,9 @@ class Scrapyd:
         ):
             assert time.monotonic() < deadline, self.log(job)
             time.sleep(0.2)
-        return self.log(job)
+        log = self.log(job)
+        check(log)
+        return log
 
     def log(self, job: str) -> str:
         paths = list((self.folder / "logs").glob(f"*/*/{job}.log"))

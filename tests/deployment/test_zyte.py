@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import secrets
 import subprocess
@@ -21,6 +22,7 @@ import jobs
 import pytest
 from crawling import ROOT
 from jobs import DAYS, DUME, PUBLISH, Job
+from logs import check
 from publishing import new_dataset
 
 from dume_spider.sandbox.boamp_rows import generate_notices
@@ -103,11 +105,16 @@ class CloudJob:
         self.process.returncode = os.waitstatus_to_exitcode(status)
         self._reader.join(30)
         self._output.close()
+        check(self.log)
         return self.process.returncode, used.ru_maxrss / 1024
 
     @property
     def log(self) -> str:
-        return "\n".join(line["message"] for line in self.lines["LOG"])
+        """As Scrapy writes it, without the times."""
+        parts = [(line["message"].partition("] "), line["level"]) for line in self.lines["LOG"]]
+        return "\n".join(
+            f"{name}] {logging.getLevelName(level)}: {text}" for (name, _, text), level in parts
+        )
 
 
 @dataclass(frozen=True)

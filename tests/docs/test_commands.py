@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from boamp_service import served
 from crawling import ROOT
-from logs import uncoded
+from logs import check
 from portals import Portal
 from publishing import make_file, resources
 from scrapy.settings import Settings
@@ -144,7 +144,7 @@ def shell(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             | environment,
         )
         assert done.returncode == status, done.stderr
-        assert uncoded(done.stderr.splitlines()) == []
+        check(done.stderr)
         return done
 
     return run

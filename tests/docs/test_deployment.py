@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from crawling import ROOT
+from logs import check
 
 TEXT = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 
@@ -53,5 +54,6 @@ def test_the_commands_of_many_workers(start_sandbox: Callable[..., Any], tmp_pat
         },
     )
     assert done.returncode == 0, done.stderr
+    check(done.stderr)
     assert re.match(r"\d+ contracts in \d+ files; complete: ", done.stdout)
     assert list((tmp_path / "decp").iterdir())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from crawling import ROOT
-from logs import has_code, uncoded
+from logs import check, has_code, main, note, uncoded
 
 import dume_spider
 from dume_spider.codes import CLOSE_REASONS, CODES, IN_TEXT, close_reasons_table, codes_table
@@ -72,8 +72,8 @@ def test_each_warning_and_error_is_logged_with_a_code() -> None:
 
 
 def test_each_code_is_expected_by_a_test() -> None:
-    """In a text, such as ``[DECP-02] the store …``; what is expected by nobody may be raised
-    by nothing. (Whether it is in fact raised, that test says.)"""
+    """In a text, such as ``[DECP-02] the store …``: a first look, without running anything. That
+    each is raised is looked at by ``.ci/run``, see tests/logs.py."""
     texts = [
         path.read_text(encoding="utf-8")
         for path in (ROOT / "tests").rglob("test_*.py")
@@ -122,3 +122,28 @@ def test_a_log_without_a_code_is_noticed() -> None:
     ]
     assert uncoded(lines) == [lines[1], lines[2], lines[4]]
     assert IN_TEXT.findall(lines[0]) == ["DUME-02"]
+
+
+def test_which_codes_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As ``.ci/run`` asks in its end what its tests have written."""
+    path = tmp_path / "seen"
+    monkeypatch.setenv("CODES_SEEN", str(path))
+    monkeypatch.setattr("logs._noted", set())
+    check(
+        "2026-11-21 08:36:50 [dume_spider.spiders.dume] WARNING: [DUME-02] Search {'a': 1} failed\n"
+        "2026-11-21 08:36:51 [dume_spider.spiders.dume] INFO: says [DUME-03]\n"
+        "ERROR dume_spider.spiders.publish: [PUB-01] POST x\n"
+        "scrapy crawl: [DECP-01] no spider 'x'\n"
+    )
+    note("[DECP-02] the store x")
+    note("[DECP-02] the store x")
+    assert path.read_text(encoding="utf-8") == "DECP-01\nDUME-02\nPUB-01\nDECP-02\n"
+    assert main(path) == 1
+    said = capsys.readouterr().out
+    assert said.startswith(f"4 of {len(CODES)} codes seen; raised by no test: BOAMP-01, ")
+    assert said.count("-") == len(CODES) - 4
+    path.write_text("\n".join(CODES), encoding="utf-8")
+    assert main(path) == 0
+    assert capsys.readouterr().out == f"{len(CODES)} of {len(CODES)} codes seen\n"

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import re
+from pathlib import Path
 
 import pytest
 from crawling import ROOT
+from scrapy.settings import Settings
+from scrapy.spiderloader import SpiderLoader
 
 from dume_spider.boamp.tables import notice_columns_table
 from dume_spider.decp.rules import rules_table
 from dume_spider.decp.tables import columns_table
 from dume_spider.pipelines import deduplication, validation
+from dume_spider.run import EXIT_STATUS, Run
+
+SPIDERS = SpiderLoader.from_settings(Settings({"SPIDER_MODULES": ["dume_spider.spiders"]}))
 
 
 @pytest.mark.parametrize(
@@ -58,11 +65,60 @@ def test_each_stat_is_explained() -> None:
                 assert not issubclass(each, module.DropItem) or f"`{name}`" in stats
 
 
+def rows_of(heading: str) -> dict[str, list[str]]:
+    """The first table below a heading: its first cells, and the others of the line."""
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert text.count(f"\n## {heading}\n") == 1
+    lines = text.partition(f"\n## {heading}\n")[2].partition("\n| --- |")[2].partition("\n\n")[0]
+    cells = [line.strip("| ").split(" | ") for line in lines.splitlines()[1:]]
+    return {first: rest for first, *rest in cells}
+
+
+def named(text: str) -> list[str]:
+    """What stands in backticks."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+@pytest.mark.parametrize("spider", SPIDERS.list())
+def test_each_argument_is_explained(spider: str) -> None:
+    rows = rows_of(f"Arguments of `scrapy crawl {spider}`")
+    names = [name for first in rows for name in named(first)]
+    assert sorted(names) == sorted(SPIDERS.load(spider).arguments)
+
+
 def test_each_setting_is_explained() -> None:
-    """Those that the project adds, which stand last in settings.py."""
+    """Those that the project adds, which stand last in settings.py; with their defaults."""
     source = (ROOT / "dume_spider" / "settings.py").read_text(encoding="utf-8")
     own = source.partition("# What the project adds.")[2].partition("\n")[2]
-    names = [node.targets[0].id for node in ast.parse(own).body if isinstance(node, ast.Assign)]
-    assert len(names) > 15
+    defaults = {
+        node.targets[0].id: ast.literal_eval(node.value.args[1])
+        for node in ast.parse(own).body
+        if isinstance(node, ast.Assign)
+    }
+    assert len(defaults) > 15
     reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    assert [name for name in names if f"`{name}`" not in reference] == []
+    assert [name for name in defaults if f"`{name}`" not in reference] == []
+    compared = 0
+    for first, (default, _) in rows_of("Settings").items():
+        for name in named(first):
+            if name in defaults and (default == "none" or named(default)):
+                assert defaults[name] == "".join(named(default)), name
+                compared += 1
+    assert compared > 10
+
+
+def test_each_key_of_the_summary_is_explained(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    lines = text.partition("`{run}/summary.json`")[2].partition("\n\n`rows` = ")[0].splitlines()
+    rows = {line.split(" | ")[0]: line for line in lines if line.startswith("| `")}
+    summary = Run("dume", {}, tmp_path, shard="1/2").summary()
+    assert [name for first in rows for name in named(first)] == list(summary)
+    for name in ("counts", "requests"):
+        assert summary[name].keys() <= set(named(rows[f"| `{name}`"]))
+
+
+def test_each_exit_status_is_explained() -> None:
+    rows = rows_of("Exit status of `scrapy crawl`")
+    assert rows.keys() == {str(status) for status in EXIT_STATUS.values()}
+    for name, status in EXIT_STATUS.items():
+        assert name == "failed" or name in named(rows[str(status)][0])

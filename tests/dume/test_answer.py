@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dume_spider import exceptions
-from dume_spider.dume.answer import Message, decode, read_answer, row_key
+from dume_spider.dume.answer import Message, read_answer, row_key
 
 GOOD = orjson.dumps({"response": {"messageList": [], "donneesEssentielles": [{"a": 1}, {"b": 2}]}})
 
@@ -103,15 +103,6 @@ def test_faults(body: bytes, error: type[Exception], text: str) -> None:
 def test_an_answer_cut_anywhere_is_a_cut_answer(length: int) -> None:
     with pytest.raises(exceptions.CutAnswerError):
         read_answer(GOOD[:length])
-
-
-@given(st.binary(max_size=60))
-def test_any_bytes_give_a_value_or_an_answer_error(body: bytes) -> None:
-    try:
-        text = repr(decode(body))
-    except exceptions.AnswerError as error:
-        text = str(error)
-    assert "\n" not in text
 
 
 def test_row_key_tells_versions_apart_whatever_the_order_of_keys() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import logging
 import os
 import pty
 import re
@@ -19,8 +21,10 @@ from typing import Any
 import pyte
 import pytest
 from crawling import ROOT, crawl_command
+from logs import check
 from scrapy.exceptions import NotConfigured
 
+from dume_spider.extensions import progress
 from dume_spider.extensions.progress import SPEED_OVER, Meter, Progress, State, is_on
 
 DAYS = {"date_start": "2026-03-01", "date_end": "2026-03-10"}
@@ -29,7 +33,7 @@ _PACED = """
 import sys
 from scrapy.cmdline import execute
 from dume_spider.extensions import progress
-progress.LINE_EVERY = progress.PICTURE_EVERY = 0.2
+progress.PICTURE_EVERY, progress.LINE_EVERY = 0.2, 0.1
 execute(["scrapy", *sys.argv[1:]])
 """
 COUNTS = r"[\d,.]+ records/s, \d+ retries, \d+ rejected, (time left unknown|\d:\d\d:\d\d left)"
@@ -90,6 +94,7 @@ def test_a_terminal(tmp_path: Path, address: str) -> None:
     assert not [line for line in lines if "records/s" in line or "━" in line]
     torn = [line for line in lines if not re.match(r"\d{4}-\d\d-\d\d [\d:]{8} \[|[ {\[]", line)]
     assert torn == []
+    check("\n".join(lines))
     rejected = [line for line in lines if "INFO: rejected" in line]
     (kept,) = tmp_path.glob("runs/*/rejected.jsonl")
     assert len(rejected) == len(kept.read_bytes().splitlines()) > 5
@@ -114,6 +119,7 @@ def test_a_pipe(tmp_path: Path, address: str) -> None:
         paced(tmp_path, address), cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "\x1b" not in done.stderr
+    check(done.stderr)
     lines = re.findall(r"INFO: Progress: (.*)", done.stderr)
     assert len(lines) > 4
     for line in lines:
@@ -150,6 +156,7 @@ def test_a_bad_value_is_one_line(tmp_path: Path, arguments: list[str]) -> None:
         command += ["-s", setting]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
+    check(done.stderr)
     said = f"scrapy {arguments[0]}: [DECP-01] PROGRESS='maybe': not known; accepted: on, off"
     assert done.stderr.splitlines()[-1] == said
     assert "Traceback" not in done.stderr
@@ -164,7 +171,8 @@ class Spider(SimpleNamespace):
         return self.days
 
 
-def meter(**counts: Any) -> tuple[Meter, Spider, dict[str, int], float]:
+def crawler_of(**counts: Any) -> SimpleNamespace:
+    """As much of a crawler."""
     run = SimpleNamespace(
         **{"id": "run", "rows": 0, "references": 0, "references_done": 0} | counts,
         requests=Counter(),
@@ -172,14 +180,18 @@ def meter(**counts: Any) -> tuple[Meter, Spider, dict[str, int], float]:
     spider, stats = Spider(run=run), Counter()
     store = SimpleNamespace(counts_of=lambda run: SimpleNamespace(rejected=7))
     books = SimpleNamespace(is_open=True, store=store)
-    made = Meter(
-        SimpleNamespace(
-            spider=spider,
-            stats=SimpleNamespace(get_value=lambda name, default: stats[name]),
-            get_extension=lambda _: books,
-        )
+    return SimpleNamespace(
+        spider=spider,
+        counts=stats,
+        stats=SimpleNamespace(get_value=lambda name, default: stats[name]),
+        get_extension=lambda _: books,
     )
-    return made, spider, stats, made._began
+
+
+def meter(**counts: Any) -> tuple[Meter, Spider, dict[str, int], float]:
+    crawler = crawler_of(**counts)
+    made = Meter(crawler)
+    return made, crawler.spider, crawler.counts, made._began
 
 
 def test_the_time_left_is_that_of_the_work_left() -> None:
@@ -194,6 +206,32 @@ def test_the_time_left_is_that_of_the_work_left() -> None:
     assert state == State((5, 10), (50, 100), 6.0, 3, 9, 30.0)
     text = "5 of 10 days, 50 of 100 references, 6.0 records/s, 3 retries, 9 rejected, 0:00:30 left"
     assert str(state) == text
+
+
+def test_the_first_line_tells_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a minute, in a run; what was done by then is what counts."""
+    monkeypatch.setattr(progress, "PICTURE_EVERY", 0.01)
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.05)
+    monkeypatch.setenv("TERM", "dumb")
+    caplog.set_level(logging.INFO, "dume_spider")
+    crawler = crawler_of()
+    shown, spider = Progress(crawler), crawler.spider
+    spider.days = (0, 10)
+
+    async def run() -> None:
+        shown.spider_opened(spider)
+        await asyncio.sleep(0.03)
+        spider.days, spider.run.references, spider.run.references_done = (5, 10), 100, 50
+        await asyncio.sleep(0.2)
+        shown.spider_closed()
+
+    asyncio.run(run())
+    assert re.fullmatch(
+        rf"Progress: 5 of 10 days, 50 of 100 references, {COUNTS}", caplog.messages[0]
+    )
+    assert caplog.messages[0].endswith("0:00:00 left")
 
 
 def test_what_an_earlier_process_has_done_is_no_speed() -> None:

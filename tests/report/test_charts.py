@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from lxml import etree
@@ -39,6 +40,19 @@ def test_ranked_bars_in_both_widths() -> None:
 def test_a_label_is_escaped_in_the_sentence_too() -> None:
     for svg in read(charts.ranked([Bar(EVIL, 1)], EVIL, "rows")):
         assert EVIL in svg.get("aria-label")
+
+
+@pytest.mark.parametrize("days", [1, 2, 3, 31, 200, 1500])
+def test_each_label_of_a_day_stands_once_and_tells_its_year(days: int) -> None:
+    chart, _, _ = charts.per_day(
+        {(date(2026, 3, 1) + timedelta(number), "MP"): 1 for number in range(days)}
+    )
+    for svg in read(chart):
+        # The labels of the first axis, those of the second are numbers.
+        labels = svg.xpath("(//*[contains(@class, 'role-axis-label')])[1]//*[text()]")
+        shown = [each.text for each in labels if each.get("opacity") != "0"]
+        assert len(shown) == len(set(shown)) > 1
+        assert all(re.fullmatch(r"(\d+ )?[A-Z][a-z]{2} 20\d\d", text) for text in shown), shown
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ NO_ANSWER = {"window": {"date_start": "2026-03-03", "date_end": "2026-03-03"}, "
             {"status": "incomplete", "failures": [{"reference": "lost", "error": "HTTP 404"}]},
             ["incomplete"] * 3,
             2,
-            "1 references got no record, such as lost: HTTP 404",
+            "1 reference got no record, such as lost: HTTP 404",
         ),
     ],
 )

@@ -23,7 +23,7 @@ from dume_spider.decp.folder import OutputFolder
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.verdict import Problem, Repair
 from dume_spider.report.coverage import Scope, Verdict
-from dume_spider.report.page import MONTHS, earlier, make_page, money, months, size
+from dume_spider.report.page import MONTHS, earlier, make_page, months
 from dume_spider.sandbox.boamp_rows import generate_notices
 from dume_spider.sandbox.generator import generate
 from dume_spider.store import tables
@@ -246,7 +246,7 @@ def test_the_calendar(report: Path, browser: Browser) -> None:
     assert dialog.is_visible()
     heading = dialog.locator("h2").inner_text()
     assert heading == "Saturday, 21 March 2026: probable"
-    assert f"enumerated by {EVIL}" in dialog.inner_text()
+    assert f"Enumerated by {EVIL}" in dialog.inner_text()
     lines = [row.inner_text().split("\t") for row in dialog.locator("tbody tr").all()]
     span = "2026-03-21 to 2026-03-30"
     assert [line[:4] for line in lines] == [
@@ -380,6 +380,28 @@ def test_an_empty_store_has_every_section(tmp_path: Path, browser: Browser) -> N
     opened.page.close()
 
 
+def test_a_run_of_notices(tmp_path: Path) -> None:
+    """Its page has no contracts, says so, and has what there is of one in the singular."""
+    url, run = f"sqlite:///{tmp_path / 'store.sqlite'}", "boamp-20260403T060000-abcdef"
+    day = {"date_start": "2026-03-10", "date_end": "2026-03-10"}
+    store = Store(url)
+    asked = {"url": "http://boamp", **day}
+    harvest = take_up(store, asked, run=run, spider="boamp", arguments={}, started=MADE)
+    (row,) = generate_notices(1, 1, date(2026, 3, 10), date(2026, 3, 10))
+    notice = NoticeRow.of(row["idweb"], row["dateparution"], row)
+    harvest.save([notice], [], Marks(windows=[Window(day, "closed", [])]))
+    store.end_run(run, "complete", {})
+    harvest.end()
+    store.close()
+    reader = StoreReader(url)
+    page = make_page(reader, made=MADE, place="store.sqlite", run=run)
+    reader.close()
+    assert "1 day asked: 1 complete, 0 probable, 0 incomplete; 1 search answered." in page
+    assert "This run received 1 notice. Notices are compared" in page
+    assert "No acheteur or autorité concédante." in page
+    assert "<dt>contracts</dt><dd>0</dd>" in page
+
+
 def test_the_months_of_the_calendar() -> None:
     def verdict(state: str) -> Verdict:
         return Verdict(state, "", "run")
@@ -407,25 +429,3 @@ def test_the_months_of_the_calendar() -> None:
             scope.days[date(year, month, 3)] = verdict("incomplete" if year == 2020 else "complete")
     assert len(list(months(scope))) == MONTHS
     assert earlier(scope) == "before May 2020: 4 incomplete"
-
-
-@pytest.mark.parametrize(
-    ("amount", "text"),
-    [
-        (0.0, "€0"),
-        (1234.5, "€1,234"),
-        (2.5e6, "€2.50M"),
-        (3.21e9, "€3.21bn"),
-        (1.5e12, "€1.50tn"),
-        (-2e6, "€-2.00M"),
-    ],
-)
-def test_money(amount: float, text: str) -> None:
-    assert money(amount) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2.5e9, "2.5 GB")]
-)
-def test_size(count: int, text: str) -> None:
-    assert size(count) == text

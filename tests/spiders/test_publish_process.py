@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,42 +14,142 @@ from typing import Any
 
 import pytest
 from crawling import ROOT, peak_of
+from logs import check
 from portals import Fault, Portal, faulty
-from publishing import SIRET, TODAY, Publishing, make_file, new_dataset, resources
+from publishing import SIRET, TODAY, Publishing, api, make_file, new_dataset, resources
 
-ONE, TWO = (f"DECP-{SIRET}-{TODAY}-{number:02}.json" for number in (1, 2))
+ONE, TWO, FOUR = (f"DECP-{SIRET}-{TODAY}-{number:02}.json" for number in (1, 2, 4))
 
 
-def start(portal: Portal, publish: Publishing, **arguments: Any) -> subprocess.Popen[str]:
-    """Start ``scrapy crawl publish`` with the owner's key."""
+def start(
+    portal: Portal, publish: Publishing, role: str = "owner", **arguments: Any
+) -> subprocess.Popen[str]:
+    """Start ``scrapy crawl publish`` with somebody's key."""
     folder = publish.folder
     settings = {
         "DATAGOUV_API_URL": portal.url,
         "DECP_STORE_URL": f"sqlite:///{folder / 'store.sqlite'}",
         "DECP_RUNS_DIR": folder / "runs",
         "DOWNLOAD_DELAY": 0,
+        "RETRY_TIMES": 1,
         "LOG_LEVEL": "DEBUG",
     }
     command = [sys.executable, "-W", "error", "-m", "scrapy", "crawl", "publish"]
     command += [part for name, value in arguments.items() for part in ("-a", f"{name}={value}")]
     command += [part for name, value in settings.items() for part in ("-s", f"{name}={value}")]
-    publish.keys.add(portal.keys["owner"])
+    publish.keys.add(portal.keys[role])
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        env=os.environ | {"DATAGOUV_API_KEY": portal.keys["owner"]},
+        env=os.environ | {"DATAGOUV_API_KEY": portal.keys[role]},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def run(portal: Portal, publish: Publishing, **arguments: Any) -> tuple[int, str]:
+def run(
+    portal: Portal, publish: Publishing, role: str = "owner", **arguments: Any
+) -> tuple[int, str]:
     """Its exit status and log."""
-    with start(portal, publish, **arguments) as process:
+    with start(portal, publish, role, **arguments) as process:
         output, _ = process.communicate(timeout=300)
     publish.look_for_keys(output)
+    check(output)
     return process.returncode, output
+
+
+def told(output: str) -> list[str]:
+    """The errors and warnings in a log, without the last one: how the run ended."""
+    pattern = r"^[-0-9: ]+ \[dume_spider\.\S+\] (?:WARNING|ERROR): (.*)$"
+    *lines, last = re.findall(pattern, output, re.MULTILINE)
+    assert re.match(r"\[DECP-1[01]\] Run publish-\S+ (failed|is incomplete)", last)
+    return lines
+
+
+UPLOAD = r"/datasets/[^/]+/upload/$"
+
+
+@pytest.mark.parametrize("portal", ["replica"], indirect=True)
+def test_what_is_refused_for_its_own_sake(portal: Portal, publish: Publishing) -> None:
+    """Each file by a line; the others are published."""
+    publish.files(1, 3, 4)
+    make_file(publish.folder / "decp", 2, contracts=30)
+    dataset = new_dataset(portal)
+    url = f"https://10.0.0.1/DECP-{SIRET}-{TODAY}-05.json"
+    faults = [
+        Fault("415", "POST", UPLOAD, nth=3),
+        # The portal says that it has done what it has not: the title stays the one it gave.
+        Fault("200", "PUT", r"/resources/[^/]+/$", nth=2, body=b"{}"),
+    ]
+    with faulty(portal.also(max_content_length=10_000), *faults) as proxied:
+        files = publish.folder / "decp" / "*.json"
+        status, output = run(proxied, publish, dataset=dataset, files=files, remote_url=url)
+    assert status == 1, output
+    there = resources(portal, dataset)
+    assert set(there) == {ONE, FOUR.lower()}
+    base = f"POST {proxied.url}/datasets/{dataset}"
+    assert told(output) == [
+        f"[PUB-07] {base}/upload/: HTTP status 413 (The data value transmitted exceeds the "
+        "capacity limit.); the file is too large for the portal; publish fewer contracts per file",
+        f"[PUB-08] {base}/upload/: HTTP status 415 (Unsupported Media Type); the portal does not "
+        "take such files; publish JSON or XML",
+        f"[PUB-14] {FOUR}, the resource {there[FOUR.lower()]['id']} is not as it was sent: title "
+        f"is {FOUR.lower()!r} instead of {FOUR!r}; run the same command again; if it says the "
+        "same, the portal has changed",
+        f'[PUB-01] {base}/resources/: HTTP status 400 (url: URL invalide "{url}" : adresse '
+        "privée); correct what it names: an argument, a setting, or the file",
+    ]
+
+
+BREAK = b"<!doctype html><title>Maintenance</title>"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("portal", ["replica"], indirect=True)
+@pytest.mark.parametrize(
+    ("role", "faults", "status", "expected"),
+    [
+        (
+            *("owner", [Fault("409", "DELETE", "")], 1),
+            "[PUB-05] DELETE {url}/datasets/{dataset}/: HTTP status 409 (Conflict); a data set "
+            "with a DOI stays; ask the portal's team",
+        ),
+        (
+            *("outsider", [], 1),
+            "[PUB-06] GET {url}/datasets/{dataset}/: HTTP status 410 (Dataset has been deleted); "
+            "the data set is deleted; bring it back first: -a action=restore, with the key of a "
+            "member of its organization",
+        ),
+        (
+            *("owner", [Fault("503", "GET", "/me/$", nth=None)], 3),
+            "[PUB-10] GET {url}/me/: HTTP status 503 (Service Unavailable); run the same command "
+            "again later",
+        ),
+        (
+            *("owner", [Fault("200", "GET", "/me/$", body=BREAK)], 1),
+            "[PUB-13] GET {url}/me/: the answer is no JSON but text/html: HTTP status 200; check "
+            "DATAGOUV_API_URL; if it is right, the portal has changed",
+        ),
+    ],
+    ids=lambda value: value[1:7] if isinstance(value, str) and value[0] == "[" else None,
+)
+def test_what_ends_it(
+    portal: Portal,
+    publish: Publishing,
+    role: str,
+    faults: list[Fault],
+    status: int,
+    expected: str,
+) -> None:
+    dataset = new_dataset(portal)
+    if role == "outsider":
+        api(portal, "DELETE", f"datasets/{dataset}/")
+    with faulty(portal, *faults) as proxied:
+        arguments = {"dataset": dataset, "action": "delete-dataset", "confirm": dataset}
+        found, output = run(proxied, publish, role, **arguments)
+    assert found == status, output
+    assert told(output) == [expected.format(url=proxied.url, dataset=dataset)]
 
 
 @pytest.mark.slow

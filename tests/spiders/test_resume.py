@@ -88,26 +88,6 @@ def in_folder(folder: Path) -> str:
     return f"sqlite:///{folder / 'store.sqlite'}"
 
 
-class Watch:
-    """Sees to it that no reference is asked for again once it is stored."""
-
-    def __init__(self, sandbox: Any, store: str):
-        self.sandbox = sandbox
-        self.store = store
-        self.stored: dict[str, int] = {}
-
-    def interrupted(self) -> int:
-        """To be called while no process runs; how many references are stored."""
-        self.check()
-        given = self.sandbox.references()
-        self.stored = {reference: given.get(reference, 0) for reference in settled(self.store)}
-        return len(self.stored)
-
-    def check(self) -> None:
-        given = self.sandbox.references()
-        assert {name: given.get(name, 0) for name in self.stored} == self.stored
-
-
 def start(folder: Path, url: str, arguments: dict[str, str], **settings: str) -> Any:
     """Start a crawl whose log goes to a file."""
     with (folder / "log").open("wb") as log:
@@ -158,6 +138,89 @@ def undisturbed(
     return run
 
 
+class Harvest:
+    """A harvest of a sandbox that is interrupted, and carried on by the same command. It sees to
+    it that no reference is asked for again once it is stored.
+
+    ``stored``: how many references were, at each interruption.
+    """
+
+    def __init__(
+        self,
+        sandbox: Any,
+        crawl: Callable[..., Crawl],
+        folder: Path,
+        undisturbed: Crawl,
+        arguments: dict[str, str],
+        settings: dict[str, str],
+    ):
+        self.sandbox = sandbox
+        self.folder = folder
+        self.undisturbed = undisturbed
+        self.arguments = arguments
+        self.settings = settings
+        self.stored: list[int] = []
+        self._crawl = crawl
+        self._given: dict[str, int] = {}
+
+    def start(self, **settings: str) -> Any:
+        """Start it in the background, with further settings."""
+        return start(self.folder, self.sandbox.url, self.arguments, **self.settings | settings)
+
+    def run(self, **options: Any) -> Crawl:
+        """Run it to its end."""
+        return self._crawl(self.sandbox.url, self.arguments, self.settings, **options)
+
+    def settled(self) -> set[str]:
+        """The references that are stored."""
+        return settled(self.settings.get("DECP_STORE_URL", in_folder(self.folder)))
+
+    def interrupt(self, process: Any, sign: signal.Signals = signal.SIGKILL) -> Crawl:
+        """Send a started one a signal, and wait for its end."""
+        process.send_signal(sign)
+        log = self.folder / "log"
+        stopped = finished(process.wait(30), log.read_text(encoding="utf-8"), self.folder)
+        assert stopped.status == (3 if sign == signal.SIGTERM else -sign), stopped.output
+        self.interrupted()
+        return stopped
+
+    def interrupted(self) -> None:
+        """Note what is stored; to be called while no process runs."""
+        self.check()
+        given = self.sandbox.references()
+        self._given = {reference: given.get(reference, 0) for reference in self.settled()}
+        self.stored.append(len(self._given))
+
+    def check(self) -> None:
+        """Fail if what was stored has been asked for."""
+        given = self.sandbox.references()
+        assert {name: given.get(name, 0) for name in self._given} == self._given
+
+    def carry_on(self) -> Crawl:
+        """Run it to its end, which has to be that of the harvest that nothing disturbed."""
+        done = self.run()
+        self.check()
+        check_same(done, self.undisturbed)
+        return done
+
+
+@pytest.fixture
+def harvest(
+    start_sandbox: Callable[..., Any],
+    crawl: Callable[..., Crawl],
+    undisturbed: Callable[..., Crawl],
+    tmp_path: Path,
+) -> Callable[..., Harvest]:
+    """A harvest of a sandbox of :data:`FEW`, with further options of it."""
+
+    def make(*options: object, detail: str = "always", **settings: str) -> Harvest:
+        whole, arguments = undisturbed(detail=detail), MARCH | {"detail": detail}
+        sandbox = start_sandbox(*FEW, *options)
+        return Harvest(sandbox, crawl, tmp_path, whole, arguments, settings)
+
+    return make
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("detail", "kills", "seed", "engine"),
@@ -169,89 +232,58 @@ def undisturbed(
     ],
 )
 def test_kill_9_at_random_moments(
-    start_sandbox: Callable[..., Any],
-    crawl: Callable[..., Crawl],
-    undisturbed: Callable[..., Crawl],
-    tmp_path: Path,
+    harvest: Callable[..., Harvest],
     request: pytest.FixtureRequest,
     detail: str,
     kills: int,
     seed: int,
     engine: str,
 ) -> None:
-    store = in_folder(tmp_path)
+    settings = {}
     if engine == "postgresql":
-        store = request.getfixturevalue("new_schema")()
-    settings = {"DECP_STORE_URL": store}
-    sandbox = start_sandbox(*FEW, "--latency", 0.02)
-    arguments = MARCH | {"detail": detail}
+        settings["DECP_STORE_URL"] = request.getfixturevalue("new_schema")()
+    killed = harvest("--latency", 0.02, detail=detail, **settings)
     dice = random.Random(seed)
-    watch = Watch(sandbox, store)
-    total = sum(undisturbed(detail=detail).summary["requests"].values())
-    stored = []
+    total = sum(killed.undisturbed.summary["requests"].values())
     for _ in range(kills):
-        process = start(
-            tmp_path, sandbox.url, arguments, CONCURRENT_REQUESTS_PER_DOMAIN="4", **settings
-        )
-        wait_for(process, sandbox, dice.randint(1, max(2, total // kills)))
+        process = killed.start(CONCURRENT_REQUESTS_PER_DOMAIN="4")
+        wait_for(process, killed.sandbox, dice.randint(1, max(2, total // kills)))
         time.sleep(dice.uniform(0, 0.05))
-        process.kill()
-        assert process.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
-        stored.append(watch.interrupted())
-    assert stored == sorted(stored)
+        killed.interrupt(process)
+    assert killed.stored == sorted(killed.stored)
     if detail == "always":
-        assert len(set(stored)) > kills / 2, stored
-    done = crawl(sandbox.url, arguments, settings)
-    watch.check()
-    check_same(done, undisturbed(detail=detail))
+        assert len(set(killed.stored)) > kills / 2, killed.stored
+    done = killed.carry_on()
     # Four requests at most were on their way at each kill: sent, and perhaps never answered.
-    given = sum(sandbox.references().values())
+    given = sum(killed.sandbox.references().values())
     assert done.summary["requests"]["detail"] <= given + 4 * kills
 
 
 @pytest.mark.slow
-def test_kill_9_while_files_are_written(
-    start_sandbox: Callable[..., Any],
-    crawl: Callable[..., Crawl],
-    undisturbed: Callable[..., Crawl],
-    tmp_path: Path,
-) -> None:
-    sandbox = start_sandbox(*FEW)
-    process = start(tmp_path, sandbox.url, MARCH)
-    while not list((tmp_path / "decp").glob("DECP-*")):
+def test_kill_9_while_files_are_written(harvest: Callable[..., Harvest]) -> None:
+    killed = harvest()
+    process = killed.start()
+    while not list((killed.folder / "decp").glob("DECP-*")):
         assert process.poll() is None
         time.sleep(0.001)
-    process.kill()
-    process.wait()
-    asked = requests(sandbox)
-    done = crawl(sandbox.url, MARCH)
-    assert requests(sandbox) == asked, "there was nothing left to ask"
-    check_same(done, undisturbed())
+    killed.interrupt(process)
+    asked = requests(killed.sandbox)
+    killed.carry_on()
+    assert requests(killed.sandbox) == asked, "there was nothing left to ask"
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_and_freed(
-    start_sandbox: Callable[..., Any],
-    crawl: Callable[..., Crawl],
-    undisturbed: Callable[..., Crawl],
-    tmp_path: Path,
-) -> None:
-    sandbox = start_sandbox(*FEW)
-    watch = Watch(sandbox, in_folder(tmp_path))
-    stored = []
+def test_a_disk_that_is_full_and_freed(harvest: Callable[..., Harvest]) -> None:
+    filling = harvest()
     for size in (500_000, 700_000):
-        full = crawl(
-            sandbox.url,
-            MARCH,
+        full = filling.run(
             preexec_fn=lambda size=size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
         )
         assert full.status == 1, full.output
         assert "Traceback" not in full.output
-        stored.append(watch.interrupted())
-    assert 0 < stored[0] < stored[-1], stored
-    done = crawl(sandbox.url, MARCH)
-    watch.check()
-    check_same(done, undisturbed())
+        filling.interrupted()
+    assert 0 < filling.stored[0] < filling.stored[-1], filling.stored
+    filling.carry_on()
 
 
 @pytest.mark.slow
@@ -259,58 +291,39 @@ def test_a_disk_that_is_full_and_freed(
     ("sign", "jobdir"), [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGKILL, True)]
 )
 def test_stopped_and_carried_on_with_and_without_jobdir(
-    start_sandbox: Callable[..., Any],
-    crawl: Callable[..., Crawl],
-    undisturbed: Callable[..., Crawl],
-    tmp_path: Path,
-    sign: signal.Signals,
-    jobdir: bool,
+    harvest: Callable[..., Harvest], tmp_path: Path, sign: signal.Signals, jobdir: bool
 ) -> None:
-    sandbox = start_sandbox(*FEW, "--latency", 0.02)
-    watch = Watch(sandbox, in_folder(tmp_path))
-    settings = {"JOBDIR": str(tmp_path / "job")} if jobdir else {}
-    stored = []
+    stopping = harvest("--latency", 0.02, **{"JOBDIR": str(tmp_path / "job")} if jobdir else {})
     for _ in range(2):
-        process = start(tmp_path, sandbox.url, MARCH, **settings)
-        assert wait_for(process, sandbox, 60)
-        process.send_signal(sign)
-        status = process.wait(30)
-        stopped = finished(status, (tmp_path / "log").read_text(encoding="utf-8"), tmp_path)
-        assert status == (3 if sign == signal.SIGTERM else -signal.SIGKILL), stopped.output
+        process = stopping.start()
+        assert wait_for(process, stopping.sandbox, 60)
+        stopped = stopping.interrupt(process, sign)
         if sign == signal.SIGTERM:
             assert stopped.summary["status"] == "incomplete"
             assert stopped.summary["balanced"]
             assert stopped.counts["rows"] > stopped.counts["failed"]
-        stored.append(watch.interrupted())
-    assert 0 < stored[0] < stored[1], stored
-    done = crawl(sandbox.url, MARCH, settings)
-    watch.check()
-    check_same(done, undisturbed())
+    assert 0 < stopping.stored[0] < stopping.stored[1], stopping.stored
+    stopping.carry_on()
 
 
 @pytest.mark.slow
 def test_a_service_that_is_down_and_comes_back(
-    start_sandbox: Callable[..., Any],
-    crawl: Callable[..., Crawl],
-    undisturbed: Callable[..., Crawl],
-    tmp_path: Path,
+    start_sandbox: Callable[..., Any], harvest: Callable[..., Harvest]
 ) -> None:
-    sandbox = start_sandbox(*FEW, "--down-after", 50)
-    watch = Watch(sandbox, in_folder(tmp_path))
-    down = crawl(sandbox.url, MARCH, {"RETRY_TIMES": "1"})
+    lost = harvest("--down-after", 50, RETRY_TIMES="1")
+    down = lost.run()
     assert down.status == 3, down.output
     assert down.summary["finish_reason"] == "service_down"
     assert down.summary["balanced"]
     assert down.summary["failures"]
-    stored = settled(in_folder(tmp_path))
+    stored = lost.settled()
     assert 20 < len(stored) < 50
-    watch.interrupted()
-    port = urlsplit(sandbox.url).port
-    sandbox.stop()
-    again = start_sandbox(*FEW, "--dume-port", port)
-    done = crawl(again.url, MARCH)
-    check_same(done, undisturbed())
-    assert not stored & set(again.references())
+    port = urlsplit(lost.sandbox.url).port
+    lost.sandbox.stop()
+    # Another one: whatever it is asked for is asked for again.
+    lost.sandbox = start_sandbox(*FEW, "--dume-port", port)
+    lost.carry_on()
+    assert not stored & set(lost.sandbox.references())
 
 
 @pytest.mark.slow

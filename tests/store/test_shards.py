@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from crawling import ROOT, Crawl, crawl_command, finished
+from logs import check
 
 from dume_spider.decp.reading import read_records
 from dume_spider.store.ledger import Harvest, take_up
@@ -165,6 +166,7 @@ def test_four_workers_one_killed(
     assert writing.returncode == 0, errors
     assert "waiting for shards 3 of 4 of {" in errors
     assert "Traceback" not in errors
+    check(errors)
 
     everything = records_in(single.folder)
     assert max(everything.values()) == 1

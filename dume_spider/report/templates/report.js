@@ -9,6 +9,8 @@
     weekday: "long", day: "numeric", month: "long", year: "numeric", timeZone: "UTC",
   });
 
+  const counted = (number, one, many) => number + " " + (number === 1 ? one : many || one + "s");
+
   function cell(row, text, name) {
     const made = document.createElement("td");
     made.textContent = text;
@@ -21,10 +23,10 @@
     part("title").textContent = long.format(new Date(day + "T00:00:00Z")) + ": " + state;
     part("why").textContent = why === null
       ? "No harvest asked for this day."
-      : data.texts[why] + ". (Run " + data.texts[run] + ")";
+      : data.texts[why].slice(0, 1).toUpperCase() + data.texts[why].slice(1) + ". (Run " + data.texts[run] + ")";
     const records = data.records[day] || {};
     part("records").textContent = "Contracts published that day: " +
-      (records.MP || 0) + " marchés, " + (records.CC || 0) + " concessions.";
+      counted(records.MP || 0, "marché") + ", " + counted(records.CC || 0, "concession") + ".";
     // In the order in which they were answered: it tells how the day was split.
     const windows = scope.windows.filter(([, start, end]) => start <= day && day <= end);
     const order = (window) => [data.texts[window[6]], data.texts[window[3]].length];
@@ -46,8 +48,10 @@
     part("none").hidden = windows.length > 0;
     const left = Math.max(0, windows.length - most);
     part("more").textContent = [
-      left ? left + " more searches of this day." : "",
-      scope.leftOut ? scope.leftOut + " older searches are not in this page." : "",
+      left ? counted(left, "more search", "more searches") + " of this day." : "",
+      scope.leftOut
+        ? counted(scope.leftOut, "older search is", "older searches are") + " not in this page."
+        : "",
     ].join(" ").trim();
     dialog.showModal();
     dialog.scrollTop = 0;
