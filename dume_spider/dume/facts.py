@@ -11,6 +11,7 @@ from dume_spider.dume.mapping import FieldNames, raw_fields
 from dume_spider.dume.planner import RowFacts
 
 _WINNERS = {ContractType.MARCHE: "titulaires", ContractType.CONCESSION: "concessionnaires"}
+_WANTED = {"procedure", "nature", "codeCPV", *BUYER_FIELD.values(), *_WINNERS.values()}
 
 
 def facts_of(row: object, names: FieldNames, asked_type: ContractType | None) -> RowFacts:
@@ -18,7 +19,7 @@ def facts_of(row: object, names: FieldNames, asked_type: ContractType | None) ->
 
     Values are given as the service has them, not repaired: its filters are exact.
     """
-    raw = raw_fields(row, names, asked_type)
+    raw = raw_fields(row, names, asked_type, _WANTED)
     if raw is None:
         return RowFacts(row_key(None, row))
     fields = raw.fields

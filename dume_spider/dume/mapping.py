@@ -16,7 +16,7 @@ import re
 import tomllib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 from functools import cache, lru_cache
@@ -108,7 +108,8 @@ def map_row(row: object, names: FieldNames, asked_type: ContractType | None = No
 
 
 def _map_row(row: dict[str, Any], names: FieldNames, asked_type: ContractType | None) -> MappedRow:
-    about, type, finder = _look(row, names, asked_type)
+    shape, about, type = _look(row, names, asked_type)
+    finder = _RowNames(names, type, row, shape)
     problems = []
     if about.reference is None:
         problems.append(Problem("", "reference", "the row has no reference"))
@@ -146,16 +147,15 @@ def _map_row(row: dict[str, Any], names: FieldNames, asked_type: ContractType | 
 
 def _look(
     row: dict[str, Any], names: FieldNames, asked_type: ContractType | None
-) -> tuple[_About, ContractType, _RowNames]:
-    """What a row says of itself, its type, and its fields by their DECP names."""
+) -> tuple[_Shape, _About, ContractType]:
+    """The shape of a row, what it says of itself, and its type."""
     shape = _shape(row)
     about = names.about(row, shape)
-    type = about.type or asked_type or names.likely_type(row, shape)
-    return about, type, _RowNames(names, type, row, shape)
+    return shape, about, about.type or asked_type or names.likely_type(row, shape)
 
 
 class RawFields(NamedTuple):
-    """A row as it came, only its names known: ``fields`` is by DECP field, values unchanged."""
+    """Some of a row as it came: ``fields`` is by DECP field, values unchanged."""
 
     reference: str | None
     type: ContractType
@@ -163,19 +163,30 @@ class RawFields(NamedTuple):
 
 
 def raw_fields(
-    row: object, names: FieldNames, asked_type: ContractType | None = None
+    row: object, names: FieldNames, asked_type: ContractType | None, wanted: Container[str]
 ) -> RawFields | None:
-    """The fields of a row without any repair; ``None`` for what is no row.
+    """The ``wanted`` fields of a row without any repair; ``None`` for what is no row.
 
-    The arguments are those of :func:`map_row`.
+    The other arguments are those of :func:`map_row`.
     """
     if not isinstance(row, dict):
         return None
     try:
-        about, type, finder = _look(row, names, asked_type)
+        shape, about, type = _look(row, names, asked_type)
     except RecursionError:
         return None
-    return RawFields(about.reference, type, finder.record)
+    fields: dict[str, Any] = {}
+    for found in names.table(type, "").resolve(shape).found:
+        name = found.slot.name
+        if name.partition(".")[0] in wanted and (value := _value(row, found)) is not None:
+            _put(fields, name, value)
+    return RawFields(about.reference, type, fields)
+
+
+def _put(fields: dict[str, Any], name: str, value: Any) -> None:
+    """Put the value of a slot, which may be a field of an object (``acheteur.id``)."""
+    outer, _, inner = name.rpartition(".")
+    (fields.setdefault(outer, {}) if outer else fields)[inner] = value
 
 
 # ---------------------------------------------------------------------------- the table
@@ -819,10 +830,10 @@ class _RowNames(Names):
             value = _value(raw, found)
             if value is None:
                 continue
-            outer, _, inner = found.slot.name.rpartition(".")
-            (fields.setdefault(outer, {}) if outer else fields)[inner] = value
+            _put(fields, found.slot.name, value)
             if found.slot.is_list:
                 keys = (*self._keys.get(where, (where,)), *(found.exact or found.variants)[0])
+                inner = found.slot.name.rpartition(".")[2]
                 self._keys[f"{where}.{inner}".removeprefix(".")] = keys
         for path in resolution.unknown:
             self._tell_unknown(where, path, _at(raw, path))
