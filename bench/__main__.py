@@ -40,7 +40,8 @@ To redo them: the test set-up of the README, then
 
     .venv/bin/python -m bench
 
-It takes about half an hour; `--only d,e` measures some of them, `--scale 0.1` with less data.
+It takes twenty minutes; `--only d,e` measures some of them, `--scale 0.1` with less data,
+`--once` without repetitions.
 
 {tables}"""
 
@@ -52,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", default=",".join(MAKERS), help="such as d,e (default: all)")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the data (default: 1)")
+    parser.add_argument("--once", action="store_true", help="one repetition of each, for a look")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the record")
     given = parser.parse_args()
     if unknown := set(given.only.split(",")) - MAKERS.keys():
@@ -60,6 +62,8 @@ def main() -> None:
     for key in given.only.split(","):
         with tempfile.TemporaryDirectory() as folder:
             for comparison in MAKERS[key](Path(folder), given.scale):
+                if given.once:
+                    comparison.repetitions = 1
                 comparison.run(lambda line: print(line, file=sys.stderr, flush=True))
                 print(comparison.as_markdown(), flush=True)
                 done.append(comparison)

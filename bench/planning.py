@@ -23,7 +23,7 @@ HEAVY_DAY = date(2024, 3, 13)
 
 
 def comparisons(folder: Path, scale: float) -> list[Comparison]:
-    """c: requests, each repetition with another seed; ``scale`` leaves the long ones out."""
+    """c: requests, each repetition with another seed; ``scale`` leaves long ones out."""
     sys.path.insert(0, str(ROOT / "tests" / "dume"))
     import planner_model as model
 
@@ -31,7 +31,7 @@ def comparisons(folder: Path, scale: float) -> list[Comparison]:
     for name, first, last, per_weekday, noise, burst, limit in PERIODS:
         query = SearchQuery(date(*first), date(*last))
         days = (query.date_end - query.date_start).days + 1
-        if scale < 1 and days * per_weekday > 30_000 * scale:
+        if made and scale < 1 and days * per_weekday > 30_000 * scale:
             continue
         made.append(_period(model, name, query, per_weekday, noise, burst, limit))
     return made

@@ -124,8 +124,7 @@ def _export(folder: Path, records: list[dict], count: int) -> Comparison:
         child = run_child(
             python(
                 *("-m", "scrapy", "export", "--format", formats),
-                *("-s", f"DECP_STORE_URL={url}", "-s", f"DECP_FILES_URI={out}"),
-                *("-s", "LOG_LEVEL=WARNING"),
+                *("--folder", out, "-s", f"DECP_STORE_URL={url}", "-s", "LOG_LEVEL=WARNING"),
             ),
             place,
         )
