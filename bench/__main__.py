@@ -8,12 +8,11 @@ import os
 import platform
 import sys
 import tempfile
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from bench import harvest, items, planning, startup, validation, writing
-from bench.timing import ROOT, Comparison
+from bench.timing import ROOT, as_markdown
 
 #: In the order of the record.
 MAKERS = {
@@ -32,7 +31,7 @@ TEXT = """# Speed and memory
 
 {note}
 
-Measured on {day} with {machine}, Python {python}, {packages}. Figures differ from machine to
+Measured on {days} with {machine}, Python {python}, {packages}. Figures differ from machine to
 machine and from hour to hour: what counts are the ratios, of sides measured in turns in one
 run. Their spread is given with them. Every repetition is in performance.json.
 
@@ -40,8 +39,8 @@ To redo them: the test set-up of the README, then
 
     .venv/bin/python -m bench
 
-It takes twenty minutes; `--only d,e` measures some of them, `--scale 0.1` with less data,
-`--once` without repetitions.
+It takes twenty minutes. `--only d,e` redoes some of them and leaves the others as they are;
+`--scale 0.1` (less data) and `--once` (no repetitions) are for a look, with `--out` elsewhere.
 
 {tables}"""
 
@@ -58,27 +57,30 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.only.split(",")) - MAKERS.keys():
         parser.error(f"--only {given.only}: {min(unknown)!r} is not one of {', '.join(MAKERS)}")
-    done: list[Comparison] = []
+    given.out.mkdir(parents=True, exist_ok=True)
+    path = given.out / "performance.json"
+    record = json.loads(path.read_bytes()) if path.exists() else []
     for key in given.only.split(","):
+        record = [each for each in record if each["key"].partition(" ")[0] != key]
         with tempfile.TemporaryDirectory() as folder:
             for comparison in MAKERS[key](Path(folder), given.scale):
                 if given.once:
                     comparison.repetitions = 1
                 comparison.run(lambda line: print(line, file=sys.stderr, flush=True))
-                print(comparison.as_markdown(), flush=True)
-                done.append(comparison)
+                record.append(comparison.as_dict())
+                print(as_markdown(record[-1]), flush=True)
+    order = [*MAKERS]
+    record.sort(key=lambda each: order.index(each["key"].partition(" ")[0]))
     text = TEXT.format(
         note=NOTE,
-        day=datetime.now(UTC).date(),
+        days=", ".join(sorted({each["day"] for each in record})),
         machine=f"{os.cpu_count()} cores ({platform.machine()}, {platform.system()})",
         python=platform.python_version(),
         packages=", ".join(f"{name} {version(name)}" for name in PACKAGES),
-        tables="\n".join(comparison.as_markdown() for comparison in done),
+        tables="\n".join(map(as_markdown, record)),
     )
-    given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "performance.md").write_text(text, encoding="utf-8")
-    record = json.dumps([comparison.as_dict() for comparison in done], ensure_ascii=False, indent=1)
-    (given.out / "performance.json").write_text(record + "\n", encoding="utf-8")
+    path.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,27 +58,29 @@ class Comparison:
             "unit": self.unit,
             "base": self.base,
             "goal": self.goal,
+            "day": str(datetime.now(UTC).date()),
             "figures": self.figures,
             "ratios": {name: self.ratios(name) for name in self.figures},
         }
 
-    def as_markdown(self) -> str:
-        """A heading and a table."""
-        lines = [f"### {self.key}. {self.title}", ""]
-        if self.goal:
-            lines += [f"Asked for: {self.goal}.", ""]
-        lines += [
-            f"| | {self.unit} (median) | lowest to highest | ratio to *{self.base}* (median) "
-            "| lowest to highest |",
-            "| --- | ---: | ---: | ---: | ---: |",
-        ]
-        for name, figures in self.figures.items():
-            ratios = self.ratios(name)
-            lines.append(
-                f"| {name} | {statistics.median(figures):,.4g} | {span(figures)} "
-                f"| {statistics.median(ratios):.2f} | {span(ratios)} |"
-            )
-        return "\n".join(lines) + "\n"
+
+def as_markdown(measured: Mapping[str, Any]) -> str:
+    """A heading and a table of what :meth:`Comparison.as_dict` gives."""
+    lines = [f"### {measured['key']}. {measured['title']}", ""]
+    if measured["goal"]:
+        lines += [f"Asked for: {measured['goal']}.", ""]
+    lines += [
+        f"| | {measured['unit']} (median) | lowest to highest "
+        f"| ratio to *{measured['base']}* (median) | lowest to highest |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, figures in measured["figures"].items():
+        ratios = measured["ratios"][name]
+        lines.append(
+            f"| {name} | {statistics.median(figures):,.4g} | {span(figures)} "
+            f"| {statistics.median(ratios):.2f} | {span(ratios)} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def span(figures: list[float]) -> str:
@@ -87,10 +90,9 @@ def span(figures: list[float]) -> str:
 
 @dataclass(frozen=True)
 class Child:
-    """A finished child process: seconds from start to end, peak memory in MB, its output."""
+    """A finished child process: seconds from start to end, its output."""
 
     seconds: float
-    megabytes: float
     output: str
 
 
@@ -105,14 +107,13 @@ def run_child(command: list[str], folder: Path, **environment: str) -> Child:
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        process.wait()
         seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
         log.seek(0)
         output = log.read()
     if process.returncode:
         raise RuntimeError(f"{command} ended with {process.returncode}:\n{output[-3000:]}")
-    return Child(seconds, usage.ru_maxrss / 1024, output)
+    return Child(seconds, output)
 
 
 def told(child: Child) -> dict[str, Any]:
