@@ -69,6 +69,7 @@ RUN_BY = {
         "docs/deployment.md",
         "docker ",
     ): ".ci/container.py carries the Dockerfile out, without docker",
+    ("docs/performance.md", ".venv/bin/python -m bench"): "test_bench.py",
     ("docs/logs.md", "grep "): HERE,
     ("docs/logs.md", "Counts: "): "nobody: a log",
     ("docs/logs.md", "Files: "): "nobody: a log",
