@@ -28,9 +28,7 @@ logger = logging.getLogger(__name__)
 #: Rows saved in one transaction, about.
 BATCH = 500
 #: Seconds that a row waits for others to be saved with, once its group is whole.
-PATIENCE = 1.0
-#: Seconds between two looks whether more answers are on their way at all.
-LOOK_EVERY = 0.02
+PATIENCE = 0.02
 
 LOST = "another row of its reference was lost in a pipeline"
 
@@ -137,15 +135,7 @@ class Keeper:
 
     def _flush_soon(self) -> None:
         if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(LOOK_EVERY, self._look, loop.time() + PATIENCE)
-
-    def _look(self, until: float) -> None:
-        loop = asyncio.get_running_loop()
-        if loop.time() < until and self.crawler.engine.downloader.active:
-            self._timer = loop.call_later(LOOK_EVERY, self._look, until)
-        else:
-            self.flush()
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self.flush)
 
     def flush(self) -> None:
         """Save what waits, now. A store that fails ends the run, and is not tried again: what
