@@ -124,7 +124,13 @@ def ftp(tmp_path: Path) -> Iterator[Place]:
     options = {"authorizer": accounts, "auth_failed_timeout": 0}
     handler = type("Handler", (FTPHandler,), options)
     server = FTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"timeout": 0.05})
+    ended = threading.Event()
+
+    def serve() -> None:
+        while not ended.is_set():
+            server.serve_forever(timeout=0.05, blocking=False)
+
+    thread = threading.Thread(target=serve)
     thread.start()
     address = f"127.0.0.1:{server.address[1]}"
     yield Place(
@@ -133,8 +139,9 @@ def ftp(tmp_path: Path) -> Iterator[Place]:
         lambda: {path.name: path.read_bytes() for path in folder.iterdir()},
         lambda name, data: (folder / name).write_bytes(data),
     )
-    server.close_all()
+    ended.set()
     thread.join()
+    server.close_all()
 
 
 @pytest.fixture

@@ -134,6 +134,7 @@ def test_nothing_to_export_is_said(export: Callable, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "line"),
     [

@@ -201,6 +201,7 @@ def test_stricter_rules_reject_and_keep_what_is_published(
     assert [line["errors"][0]["rule"] for line in done.rejected] == ["text-html"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "settings", "status", "line"),
     [

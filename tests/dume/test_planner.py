@@ -232,6 +232,7 @@ def test_requests_of_a_heavy_year(heavy_years, name, room, shuffled):
 
 
 @pytest.mark.parametrize(("room", "shuffled"), MANNERS)
+@pytest.mark.slow
 @pytest.mark.parametrize("natures", [model.NATURES_2019, model.NATURES_2022])
 def test_a_heavy_month_with_a_very_heavy_day(natures, room, shuffled):
     """With a buyer per 20 records, as the sandbox has; rows under labels that no other row of

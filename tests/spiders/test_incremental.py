@@ -93,6 +93,7 @@ def harvest_of(
     return run
 
 
+@pytest.mark.slow
 def test_three_harvests(harvest_of: Callable[..., Any], tmp_path: Path) -> None:
     def harvest(*records: dict[str, Any]) -> Any:
         done = harvest_of(records, MARCH)
