@@ -15,12 +15,12 @@ from publishing import new_siret, resources
 NONE: Mapping[str, str] = {}
 DAYS = {"date_start": "2026-03-01", "date_end": "2026-03-10"}
 KEY = "DATAGOUV_API_KEY"
-NOTICES = 40
+RECORDS, NOTICES = 60, 40
 #: The platform whose files are published.
 SIRET = new_siret()
 #: What every job needs: ``scrapy sandbox`` with these options.
 SANDBOX = (
-    *("--from", DAYS["date_start"], "--to", DAYS["date_end"], "--records", 60),
+    *("--from", DAYS["date_start"], "--to", DAYS["date_end"], "--records", RECORDS),
     *("--boamp-port", 0, "--boamp-records", NOTICES, "--datagouv-port", 0),
 )
 #: Which setting gets which address of the sandbox's first line.

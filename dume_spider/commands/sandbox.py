@@ -264,10 +264,15 @@ def _rows(opts: argparse.Namespace) -> Iterator[ServedRow]:
 
 def _notices(opts: argparse.Namespace) -> Iterable[dict[str, Any]]:
     from dume_spider.sandbox.boamp_rows import generate_notices, read_notices
+    from dume_spider.sandbox.generator import generated_buyers
 
     if opts.boamp_file is not None:
         return read_notices(opts.boamp_file)
-    return generate_notices(opts.boamp_records, opts.seed, opts.first_day, opts.last_day)
+    made = opts.seed, opts.first_day, opts.last_day
+    # Notices that announce the contracts of the other replica, as far as buyers go.
+    both = opts.dume_port is not None and opts.records
+    buyers = generated_buyers(opts.records, *made) if both else []
+    return generate_notices(opts.boamp_records, *made, buyers)
 
 
 def _number(

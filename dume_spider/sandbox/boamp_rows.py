@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +60,9 @@ _BUYERS = ("Commune de", "Département de", "Centre hospitalier de", "Syndicat d
 _PLACES = ("Villeneuve", "Saint-Martin", "Bourg-le-Roi", "L'Isle", "Mont-Saint-Éloi", "Fontaine")
 _FIRMS = ("Travaux Publics", "Bâtir & Fils", "Énergies", "Services Propreté", "Ingénierie")
 
+#: Buyers that notices are of.
+_MOST_BUYERS = 60
+
 
 class _Buyer(NamedTuple):
     name: str
@@ -89,13 +92,16 @@ class _Subject(NamedTuple):
         return {"avisInitial": {"idWeb": self.initial}} if self.initial else {}
 
 
-def generate_notices(count: int, seed: int, first: date, last: date) -> Iterator[dict[str, Any]]:
+def generate_notices(
+    count: int, seed: int, first: date, last: date, buyers: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Make ``count`` records published from ``first`` to ``last``, in the order of days.
 
-    There are some on each day, if there are as many as days.
+    There are some on each day, if there are as many as days. ``buyers`` are SIRETs that two
+    thirds of the buyers have, if there are so many, such as those of contracts.
     """
     rng = random.Random(f"boamp {seed}")  # noqa: S311 - no secret: a seed repeats it
-    maker = _Maker(rng)
+    maker = _Maker(rng, buyers)
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     weights = [_WEEKEND if day.weekday() > 4 else 1.0 for day in days]
     chosen = days[:count] + rng.choices(days, weights, k=max(count - len(days), 0))
@@ -121,11 +127,13 @@ def read_notices(path: Path) -> list[dict[str, Any]]:
 
 
 class _Maker:
-    def __init__(self, rng: random.Random):
+    def __init__(self, rng: random.Random, known: Sequence[str]):
         self._rng = rng
+        own = sirets(rng, _MOST_BUYERS, "12")
+        shared = known[: _MOST_BUYERS * 2 // 3]
         self._buyers = [
             _Buyer(f"{rng.choice(_BUYERS)} {rng.choice(_PLACES)}", siret, rng.choice(DEPARTEMENTS))
-            for siret in sirets(rng, 60, "12")
+            for siret in [*shared, *own[len(shared) :]]
         ]
         self._firms = [
             (f"{rng.choice(_FIRMS)} {rng.choice(_PLACES)}", siret)

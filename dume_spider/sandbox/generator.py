@@ -300,6 +300,11 @@ def _labels(type_: ContractType, regime: Regime) -> dict[str, _Weighted]:
     return found
 
 
+def generated_buyers(records: int, seed: int, first_day: date, last_day: date) -> list[str]:
+    """The SIRETs of the buyers that :func:`generate` draws from, those of most contracts first."""
+    return _Maker(records, seed, first_day, last_day).buyers
+
+
 class _Maker:
     """Draws contracts; its tables are made once for a run of the generator."""
 
@@ -316,7 +321,9 @@ class _Maker:
         floor = FIRST_DAY_OF_2022_REGIME.toordinal()
         # The first day that any date may be of.
         self._floor = floor if first >= floor else first - 500
-        self._buyers = _by_rank(sirets(rng, max(1, records // 20), "12"))
+        #: SIRETs, those of most contracts first.
+        self.buyers = sirets(rng, max(1, records // 20), "12")
+        self._buyers = _by_rank(self.buyers)
         self._winners = _by_rank(sirets(rng, max(10, records // 3), "345789"))
         self._cpv = _by_rank(CPV_CODES)
         self._label_tables: dict[tuple[ContractType, Regime], dict[str, _Weighted]] = {}

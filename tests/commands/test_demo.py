@@ -49,6 +49,20 @@ def test_demo_tells_the_whole_story_and_where_everything_lies(tmp_path: Path) ->
     assert f"{len(notices):,} │ 0 rejected" in shown
     assert f"awards in them │ {len(awards):,} │" in shown
 
+    # What the report compares: the notices are of buyers that contracts are of.
+    sirets = {
+        identifier["value"]
+        for award in awards
+        for buyer in award["buyers"]
+        for identifier in buyer["identifiers"]
+    }
+    written = "".join(
+        path.read_text(encoding="utf-8") for path in Path(places["DECP files"]).glob("*.json")
+    )
+    shared = {siret for siret in sirets if siret in written}
+    assert shared
+    assert sirets - shared
+
     (published,) = Path(places["logs"]).glob("runs/publish-*/summary.json")
     done_there = json.loads(published.read_text(encoding="utf-8"))["published"]
     assert sorted(each["file"] for each in done_there if each["action"] == "uploaded") == files

@@ -27,6 +27,7 @@ from logs import check
 from publishing import new_dataset
 
 from dume_spider.sandbox.boamp_rows import generate_notices
+from dume_spider.sandbox.generator import generated_buyers
 
 START = Path(sys.executable).with_name("start-crawl")
 #: What a job may use, in MB.
@@ -215,7 +216,8 @@ def check_items(job: Job, items: list[dict[str, Any]], cloud: Cloud, *, untold: 
         told = Counter(json.dumps(item["record"], sort_keys=True) for item in items)
     else:
         days = [date.fromisoformat(day) for day in DAYS.values()]
-        notices = generate_notices(jobs.NOTICES, 0, *days)
+        buyers = generated_buyers(jobs.RECORDS, 0, *days)
+        notices = [*generate_notices(jobs.NOTICES, 0, *days, buyers)]
         kept = Counter(f"{notice['idweb']} {notice['donnees']}" for notice in notices)
         told = Counter(f"{item['idweb']} {item['donnees_raw']}" for item in items)
         assert cloud.files() == {}

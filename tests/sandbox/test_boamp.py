@@ -19,6 +19,7 @@ from dume_spider.boamp.notice import read_notice
 from dume_spider.exceptions import OutputError
 from dume_spider.sandbox.boamp import BoampReplica
 from dume_spider.sandbox.boamp_rows import generate_notices, read_notices
+from dume_spider.sandbox.generator import generated_buyers
 from dume_spider.sandbox.odsql import OdsqlError, parse
 from dume_spider.sandbox.server import Asked
 
@@ -186,6 +187,24 @@ def test_what_was_given_is_counted() -> None:
         ask(replica, where=where)
     assert replica.references() == {"26-1": 2, "26-9": 1}
     assert replica.stats()["references"] == {"26-1": 2}
+
+
+def test_generated_notices_of_given_buyers() -> None:
+    """Two thirds of the buyers; the rest is the same."""
+    first, last = date(2026, 9, 7), date(2026, 9, 20)
+    known = generated_buyers(2000, 1, first, last)
+    assert len(set(known)) == 100
+    mine, other = (list(generate_notices(300, 1, first, last, buyers)) for buyers in (known, ()))
+    assert [row["objet"] for row in mine] == [row["objet"] for row in other]
+    sirets = {
+        identifier["value"]
+        for row in mine
+        for award in read_notice(row).notice["awards"]
+        for buyer in award["buyers"]
+        for identifier in buyer["identifiers"]
+    }
+    assert {siret for siret in sirets if siret in known} <= set(known[:40])
+    assert 10 < len(sirets & set(known)) > len(sirets - set(known)) > 0
 
 
 def test_generated_notices_are_of_every_kind() -> None:
