@@ -59,6 +59,40 @@ def test_awards_by_buyer(reader: StoreReader) -> None:
     assert missing == sorted(missing, reverse=True)
 
 
+def test_who_has_no_name_gets_that_of_the_notices(reader: StoreReader) -> None:
+    """Of contracts only those of 2019 hold names."""
+    awards = [
+        award
+        for row in NOTICES
+        if row["nature"] == AWARD
+        for award in read_notice(row).notice["awards"]
+    ]
+    expected = {
+        part: {
+            each["value"]: party["name"]["value"]
+            for award in awards
+            for party in award[part]
+            for each in party["identifiers"]
+            if each["type"] == "SIRET"
+        }
+        for part in ("buyers", "winners")
+    }
+    surveyed = Survey(
+        buyers={siret: Party(siret) for siret in expected["buyers"]},
+        titulaires={("SIRET", siret): Party(siret) for siret in expected["winners"]},
+    )
+    named, other = [*expected["buyers"]][:2]
+    surveyed.buyers[named].name = "Ville nommée"
+    surveyed.titulaires["SIRET", "unknown"] = Party("unknown")
+    compare(reader, surveyed)
+    assert surveyed.buyers[named].name == "Ville nommée"
+    assert surveyed.buyers[other].name == expected["buyers"][other]
+    assert {
+        party.id: party.name for party in surveyed.titulaires.values() if party.id != "unknown"
+    } == expected["winners"]
+    assert surveyed.titulaires["SIRET", "unknown"].label == "unknown"
+
+
 def test_since(reader: StoreReader) -> None:
     every, some = compare(reader, Survey()), compare(reader, Survey(), "2026-03-20")
     assert 0 < sum(c.notices for c in some[0]) < sum(c.notices for c in every[0])
