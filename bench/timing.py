@@ -77,15 +77,20 @@ def as_markdown(measured: Mapping[str, Any]) -> str:
     for name, figures in measured["figures"].items():
         ratios = measured["ratios"][name]
         lines.append(
-            f"| {name} | {statistics.median(figures):,.4g} | {span(figures)} "
-            f"| {statistics.median(ratios):.2f} | {span(ratios)} |"
+            f"| {name} | {shown(statistics.median(figures))} | {span(figures)} "
+            f"| {shown(statistics.median(ratios))} | {span(ratios)} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def span(figures: list[float]) -> str:
     """The lowest and the highest."""
-    return f"{min(figures):,.3g} to {max(figures):,.3g}"
+    return f"{shown(min(figures))} to {shown(max(figures))}"
+
+
+def shown(figure: float) -> str:
+    """A figure with three significant digits, or as a whole number."""
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:#.3g}".rstrip(".")
 
 
 @dataclass(frozen=True)
