@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import servers
 from crawling import ROOT, Crawl, crawl_command, finished
+from hypothesis import HealthCheck, settings
 from logs import Seen
 from portals import UDATA_HINT, UDATA_VENV, Portal, replica_portal, udata_portal
 
@@ -35,6 +36,11 @@ def pytest_configure() -> None:
     them ignore it, and children inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # No test asserts a time, not even how long an example takes on a machine that is busy.
+    settings.register_profile(
+        "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

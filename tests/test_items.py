@@ -98,7 +98,7 @@ def damaged_rows(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(damaged_rows())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_row_is_refused_with_reasons_or_can_be_stored(row: dict[str, Any]) -> None:
     item = item_of(map_row(row, NAMES), row)
     if problems_of(item):

@@ -498,7 +498,7 @@ def broken(draw: st.DrawFn, samples: list[Any]) -> Any:
     return tree
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(broken(SAMPLES), broken([GESTION]))
 def test_no_payload_loses_a_notice(donnees: Any, gestion: Any) -> None:
     raw = orjson.dumps(donnees).decode()
@@ -511,7 +511,7 @@ def test_no_payload_loses_a_notice(donnees: Any, gestion: Any) -> None:
     assert {name: notice[name] for name in columns} == columns
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data())
 def test_no_record_is_lost(data: st.DataObject) -> None:
     """Columns of any kind, missing or unknown: a record with an idweb is a notice."""
@@ -527,7 +527,7 @@ def test_no_record_is_lost(data: st.DataObject) -> None:
     check(result.notice)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.text() | st.lists(st.sampled_from(
     ["Lot 1", "Lots", "lot n° 2", "\n", " : ", "€", "1 000", ",5", "HT", "TTC", "Titulaire", "max",
      "Notifié le", "01/10/26", "31/02/2026", "A SA", WORKS, "infructueux", "Marché n° :", "é"]
@@ -545,7 +545,7 @@ def without_places(value: Any) -> Any:
     return [without_places(inner) for inner in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data())
 def test_an_object_or_a_list_a_text_or_its_object_are_the_same(data: st.DataObject) -> None:
     """What XML made of one child or several, of a leaf with or without attributes."""

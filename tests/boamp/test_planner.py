@@ -385,7 +385,7 @@ def small() -> Iterable[None]:
 
 
 @given(rows=services(), room=st.integers(1, 6), seed=st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @pytest.mark.usefixtures("small")
 def test_whatever_is_published_all_is_found_or_named(
     rows: list[Row], room: int, seed: random.Random
@@ -408,7 +408,7 @@ def test_whatever_is_published_all_is_found_or_named(
     most=st.integers(0, 60),
     seed=st.randoms(use_true_random=False),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @pytest.mark.usefixtures("small")
 def test_a_harvest_goes_on_where_it_was_stopped(
     rows: list[Row], most: int, seed: random.Random
@@ -439,7 +439,7 @@ def test_a_harvest_goes_on_where_it_was_stopped(
     rate=st.floats(0, 0.5),
     grows=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @pytest.mark.usefixtures("small")
 def test_never_complete_with_a_gap(
     rows: list[Row], seed: random.Random, rate: float, grows: bool

@@ -225,7 +225,7 @@ def test_a_small_file_is_one_request(
     }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(content=st.binary(min_size=6, max_size=60))
 def test_a_large_file_comes_together(tmp_path_factory: Any, content: bytes) -> None:
     """Its parts are numbered, of the size they say, and together the file."""

@@ -88,7 +88,7 @@ _values = st.recursive(
     indent=st.sampled_from([None, 1]),
     step=st.integers(1, 40),
 )
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 def test_json_is_read_in_any_steps(
     tmp_path: Path, records: list, before: Any, after: Any, indent: int | None, step: int
 ) -> None:

@@ -919,7 +919,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(list(COMPLETE)), st.dictionaries(KEYS, JSON, max_size=6))
 def test_whatever_a_record_holds(kind, changes):
     fitted = fit(COMPLETE[kind] | changes, *kind)

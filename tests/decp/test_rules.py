@@ -1589,9 +1589,7 @@ def test_a_valid_record_never_makes_a_rule_fail(kind: tuple[ContractType, Regime
     root = schema.record_schema(*kind)
     valid = []
 
-    @settings(
-        max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), database=None
-    )
+    @settings(max_examples=80, suppress_health_check=list(HealthCheck), database=None)
     @given(_valid(root, root))
     def run(record: dict[str, Any]) -> None:
         if not schema.is_valid(record, *kind):

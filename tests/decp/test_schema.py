@@ -819,7 +819,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(items=st.lists(json_values, max_size=4), twice=st.booleans())
 @example(items=[[1], [True], [1]], twice=False)
 def test_valid_only_if_both_engines_take_it_and_json_holds_it(items, twice):

@@ -667,7 +667,6 @@ def test_golden_files_hold_the_same_values_in_both_formats(regime):
 @pytest.mark.parametrize("regime", Regime)
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
 )
 @given(data=st.data())

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dume_spider.decp.regime import ContractType, Regime
@@ -811,7 +811,7 @@ def variants(draw, row, block, heads):
     return row
 
 
-VARIANTS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+VARIANTS = settings(max_examples=60)
 
 
 @VARIANTS
@@ -904,7 +904,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(JSON | st.dictionaries(KEYS, JSON), st.sampled_from([None, MP, CC]))
 def test_any_json(row, asked):
     mapped = map_row(row, NAMES, asked)

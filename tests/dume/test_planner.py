@@ -132,7 +132,7 @@ def check_promise(planner: Planner, rows: list, query: SearchQuery, got: dict) -
 
 
 @given(served(), queries, st.integers(1, 40), orders, st.integers(0, 9))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_row_is_collected_or_its_window_is_named(rows, query, cap, order, seed):
     random.Random(seed).shuffle(rows)
     room, shuffled = order
@@ -146,7 +146,7 @@ def test_every_row_is_collected_or_its_window_is_named(rows, query, cap, order, 
 
 
 @given(served(), st.integers(1, 40), orders, st.integers(0, 60), st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_an_interrupted_run_is_resumed_from_any_part_of_its_answers(rows, cap, order, stop, seed):
     rng = random.Random(seed)
     rng.shuffle(rows)
@@ -573,7 +573,7 @@ def test_the_shards_are_disjoint_and_together_the_query(query, shards):
 
 
 @given(st.integers(1, 90), st.integers(1, 6), st.data())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_each_window_belongs_to_one_shard_whatever_its_worker_has_learnt(days, shards, data):
     """Each worker meets another service, some are resumed: the windows never overlap."""
     query = SearchQuery(DAY, DAY + timedelta(days - 1))

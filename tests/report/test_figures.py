@@ -129,7 +129,7 @@ def test_without_a_spread_nothing_is_an_outlier(amounts: list[float]) -> None:
     assert survey.amounts.outliers() == ([], [], 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(1e-6, 1e15), max_size=60))
 def test_every_amount_is_in_its_bin(amounts: list[float]) -> None:
     survey = surveyed(*(marche(n, amount) for n, amount in enumerate(amounts)))

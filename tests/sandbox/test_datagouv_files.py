@@ -17,7 +17,7 @@ from dume_spider.sandbox.datagouv_forms import Refusal
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=20), min_size=2, max_size=6), st.randoms())
 def test_chunks_are_the_file_however_it_is_cut(parts, random):
     fields = {"uuid": "u", "filename": "a.json", "totalparts": str(len(parts))}

@@ -376,7 +376,7 @@ def queries(draw) -> SearchQuery:
     return query
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(queries())
 def test_answers_are_those_of_a_naive_search(query):
     if query.date_start and query.date_end and query.date_start > query.date_end:

@@ -326,7 +326,7 @@ json_values = st.recursive(
 FIELDS = sorted({*MARCHE_2022, *CONCESSION_2019, "uid", "donneesMP", "referenceUnique"})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values), st.sampled_from(ContractType))
 def test_any_record_has_a_row(record, type_):
     row = row_of(record, type_, "R")

@@ -431,7 +431,6 @@ def test_machine(new_store_url: Callable[[], str], candidate: Callable[..., Cand
         settings=settings(
             max_examples=examples,
             stateful_step_count=20,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

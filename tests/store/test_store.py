@@ -685,7 +685,6 @@ def test_no_order_counts(new_store_url: Callable[[], str], candidate: Make) -> N
 
     @settings(
         max_examples=25 if "sqlite" in new_store_url() else 5,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     @given(before=STORIES, story=STORIES, data=st.data())
