@@ -74,23 +74,24 @@ def as_markdown(measured: Mapping[str, Any]) -> str:
         f"| ratio to *{measured['base']}* (median) | lowest to highest |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
+    whole = all(float(one).is_integer() for each in measured["figures"].values() for one in each)
     for name, figures in measured["figures"].items():
         ratios = measured["ratios"][name]
         lines.append(
-            f"| {name} | {shown(statistics.median(figures))} | {span(figures)} "
+            f"| {name} | {shown(statistics.median(figures), whole)} | {span(figures, whole)} "
             f"| {shown(statistics.median(ratios))} | {span(ratios)} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def span(figures: list[float]) -> str:
+def span(figures: list[float], whole: bool = False) -> str:
     """The lowest and the highest."""
-    return f"{shown(min(figures))} to {shown(max(figures))}"
+    return f"{shown(min(figures), whole)} to {shown(max(figures), whole)}"
 
 
-def shown(figure: float) -> str:
-    """A figure with three significant digits, or as a whole number."""
-    return f"{figure:,.0f}" if figure >= 100 else f"{figure:#.3g}".rstrip(".")
+def shown(figure: float, whole: bool = False) -> str:
+    """A figure with three significant digits; a high one, or a ``whole`` one, without decimals."""
+    return f"{figure:,.0f}" if whole or figure >= 100 else f"{figure:#.3g}"
 
 
 @dataclass(frozen=True)
