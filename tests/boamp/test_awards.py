@@ -763,6 +763,90 @@ def test_only_an_award_gives_an_amount_and_holders(columns: Any, status: str) ->
 
 
 @pytest.mark.parametrize(
+    ("nature", "status"), [("INTENTION_CONCLURE", "intended"), ("MODIFICATION", "modified")]
+)
+@pytest.mark.parametrize("has_result", [True, False])
+def test_an_intention_and_a_modification_have_no_result_code(
+    nature: str, status: str, has_result: bool
+) -> None:
+    """The code is not allowed in their subtypes, and a result is not needed."""
+    results = result("LOT-0001", tender="TEN-1", contract="CON-1")
+    del results["cbc:TenderResultCode"]
+    found = only(simple(results=results if has_result else []), nature=nature)
+    assert (found["status"], found["notes"]) == (status, [])
+    assert found["lot"]["value"] == "LOT-0001"
+    assert found["title"]["value"] == "Lot unique"
+    assert found["reference"]["value"] == "M1"
+    assert [amount["value"] for amount in found["amounts"]] == [1000]
+    assert [winner["name"]["value"] for winner in found["winners"]] == ["Travaux SA"]
+
+
+def test_an_award_notice_without_results_is_not_lost() -> None:
+    found = only(simple(results=[]))
+    assert found["status"] == "unclear"
+    assert [told["rule"] for told in found["notes"]] == ["result-code"]
+    assert [winner["name"]["value"] for winner in found["winners"]] == ["Travaux SA"]
+
+
+def withheld(*fields: str) -> dict[str, Any]:
+    """What a node says of fields that are not published yet (BT-195)."""
+    return {"efac:FieldsPrivacy": [{"efbc:FieldIdentifierCode": {"#text": f}} for f in fields]}
+
+
+def test_what_is_withheld_is_no_value() -> None:
+    """A mask stands in its place: in the examples of the eForms SDK, 9.99 for an amount."""
+    found = only(
+        simple(
+            results=result(
+                "LOT-0001",
+                tender="TEN-1",
+                contract="CON-1",
+                **{
+                    "efac:ReceivedSubmissionsStatistics": [
+                        statistics("tenders", "3") | withheld("rec-sub-typ", "rec-sub-cou"),
+                        statistics("t-sme", "3"),
+                    ],
+                    "efac:FrameworkAgreementValues": {
+                        "cbc:MaximumValueAmount": euros("1"),
+                        "efbc:ReestimatedValueAmount": euros("2"),
+                        **withheld("max-val"),
+                    },
+                },
+            ),
+            tenders=tender(
+                "TEN-1",
+                "LOT-0001",
+                "TPA-1",
+                euros("9.99"),
+                **withheld("ten-ran", "win-ten-val"),
+                **{
+                    "efac:SubcontractingTerm": {
+                        "efbc:TermCode": {"#text": "no"},
+                        **withheld("sub-con"),
+                    }
+                },
+            ),
+        )
+    )
+    assert found["status"] == "awarded"
+    assert [(each["kind"], each["value"]) for each in found["amounts"]] == [("estimate", 2)]
+    assert (found["offers"], found["subcontracting"]) == (None, None)
+    assert [(told["rule"], told["message"]) for told in found["notes"]] == [
+        ("withheld", f"the field '{field}' is not published yet")
+        for field in ("rec-sub-cou", "max-val", "win-ten-val", "sub-con")
+    ]
+
+
+def test_a_winner_is_not_certain_if_the_choice_is_withheld() -> None:
+    choice = result("LOT-0001", tender="TEN-1", contract="CON-1", **withheld("win-cho"))
+    found = only(simple(results=choice))
+    assert found["status"] == "unclear"
+    message = "the field 'win-cho' is not published yet"
+    assert found["notes"] == [note(f"{RESULT}.efac:LotResult", "withheld", message)]
+    assert not {"montant", "titulaires"} & found["decp"].keys()
+
+
+@pytest.mark.parametrize(
     ("code", "label"),
     [
         ("open", "Appel d'offres ouvert"),
@@ -1474,42 +1558,37 @@ def test_v230_lots() -> None:
 
 
 def test_v230_winners_and_details_that_alternated() -> None:
-    """What all details say, each one says; whose differing amount is whose is lost."""
+    """What all details say holds. They alternate for the members of a group, too: one award.
+
+    As in notice 16-185754: one contract of a mandataire and co-traitants.
+    """
     payload = v230(
         {
-            "TITULAIRE": [holder("Un"), holder("Deux")],
-            "RENSEIGNEMENT": [details("150000"), details("120000")],
+            "TITULAIRE": [holder("Un (mandataire)"), holder("Deux (co-traitant)")],
+            "RENSEIGNEMENT": [details("150000"), {"DATE_ATTRIBUTION": "2016-10-20"}],
         }
     )
     day = v("2016-10-20", f"{DECISION}.RENSEIGNEMENT.0.DATE_ATTRIBUTION")
-
-    def expected(n: int, name: str) -> dict[str, Any]:
-        return v_award(
+    assert awards(donnees=payload, objet="Denrées", famille="JOUE") == [
+        v_award(
+            status="unclear",
             winners=[
                 {"name": v(name, f"{DECISION}.TITULAIRE.{n}.DENOMINATION"), "identifiers": []}
+                for n, name in enumerate(["Un (mandataire)", "Deux (co-traitant)"])
             ],
             grouping="unknown",
-            offers=v(4, f"{DECISION}.RENSEIGNEMENT.0.NB_OFFRE_RECU"),
             dates=[{"kind": "decision", **day}],
             notes=[
+                note(DECISION, "winners", "several names: a group, or several winners"),
                 note(
                     f"{DECISION}.RENSEIGNEMENT.0",
                     "amount",
                     "whose MONTANT is whose cannot be told",
-                )
+                ),
             ],
             candidates={"dateNotification": day},
-            decp={
-                "acheteur": {"id": CITY},
-                "objet": "Denrées",
-                "codeCPV": "15890000",
-                "offresRecues": 4,
-                "procedure": "Appel d'offres ouvert",
-            },
         )
-
-    found = awards(donnees=payload, objet="Denrées", famille="JOUE")
-    assert found == [expected(0, "Un"), expected(1, "Deux")]
+    ]
 
 
 def test_v230_a_decision_dated_once_with_ceilings() -> None:
@@ -1549,26 +1628,30 @@ def test_v230_a_decision_dated_once_with_ceilings() -> None:
 @pytest.mark.parametrize(
     ("holders", "facts", "expected"),
     [
-        # Same amounts: each has it, whichever is whose.
-        (2, [details("5"), details("5")], [("awarded", "unknown", 1, [5])] * 2),
-        # Not as many details as holders: the same amount may be one for both.
-        (3, [details("5"), details("5")], [("awarded", "unknown", 1, [])] * 3),
-        (2, [details("5")], [("unclear", "unknown", 2, [5])]),
-        (2, [details("5", GROUPEMENT_ECONOMIQUE="")], [("awarded", "group", 2, [5])]),
-        (2, [details("5"), details()], [("awarded", "unknown", 1, [])] * 2),
-        (1, [], [("awarded", "unknown", 1, [])]),
-        (0, [details("5")], [("unclear", None, 0, [5])]),
+        (1, [], ("awarded", "unknown", 1, [])),
+        (1, [details("5")], ("awarded", "unknown", 1, [5])),
+        (2, [details("5", GROUPEMENT_ECONOMIQUE="")], ("awarded", "group", 2, [5])),
+        # A group, or several winners; what they share may be the contract's, or of each.
+        (2, [details("5")], ("unclear", "unknown", 2, [5])),
+        (2, [details("5"), details("5")], ("unclear", "unknown", 2, [5])),
+        (2, [details("5"), details("6")], ("unclear", "unknown", 2, [])),
+        (2, [details("5"), details()], ("unclear", "unknown", 2, [])),
+        # Each of several winners may be a group.
+        (2, [details(GROUPEMENT_ECONOMIQUE="")] * 2, ("unclear", "unknown", 2, [])),
+        (0, [details("5")], ("unclear", None, 0, [5])),
     ],
 )
 def test_v230_pairs_only_what_is_certain(
-    holders: int, facts: Any, expected: list[tuple[Any, ...]]
+    holders: int, facts: Any, expected: tuple[Any, ...]
 ) -> None:
     names = [holder(f"N{n}") for n in range(holders)]
-    found = awards(donnees=v230({"TITULAIRE": names, "RENSEIGNEMENT": facts}))
-    assert [
-        (a["status"], a["grouping"], len(a["winners"]), [x["value"] for x in a["amounts"]])
-        for a in found
-    ] == expected
+    found = only(v230({"TITULAIRE": names, "RENSEIGNEMENT": facts}))
+    assert (
+        found["status"],
+        found["grouping"],
+        len(found["winners"]),
+        [amount["value"] for amount in found["amounts"]],
+    ) == expected
 
 
 def test_v230_several_main_codes_are_no_code() -> None:
@@ -1594,9 +1677,33 @@ def test_v230_the_buyer_s_number(address: dict[str, str], type: str) -> None:
     assert [id["type"] for id in buyer["identifiers"]] == [type]
 
 
-def test_v230_a_winner_and_no_award_at_once() -> None:
-    found = only(v230({"SANS_SUITE": "", "TITULAIRE": holder("Un")}))
-    assert found["status"] == "unclear"
+@pytest.mark.parametrize(
+    ("block", "decision", "status", "told"),
+    [
+        # The block speaks of the whole, and need not have any decision.
+        ({"TOTALEMENT_INFRUCTUEUX": ""}, None, "not-awarded", []),
+        ({"SANS_SUITE": ""}, None, "not-awarded", []),
+        ({"VALEUR_TOTALE": "5"}, None, "unclear", ["winner-missing"]),
+        ({"SANS_SUITE": ""}, {"NUM_LOT": "1"}, "not-awarded", []),
+        ({"ATTRIBUE_COMPORTE_LOT_INFRUCTUEUX": ""}, {"SANS_SUITE": ""}, "not-awarded", []),
+        ({}, {"SANS_SUITE": "", "TITULAIRE": holder("Un")}, "unclear", ["status"]),
+        ({"SANS_SUITE": ""}, {"TITULAIRE": holder("Un")}, "unclear", ["status"]),
+        # As in a notice of 2016: three lots awarded to nobody.
+        ({"SANS_SUITE": ""}, {"ATTRIBUE": ""}, "unclear", ["status", "winner-missing"]),
+    ],
+)
+def test_v230_no_award(block: Any, decision: Any, status: str, told: list[str]) -> None:
+    payload = v230(decision, **block)
+    if decision is None:
+        del payload["ATTRIBUTION"]["DECISION"]
+    found = only(payload)
+    assert (found["status"], [each["rule"] for each in found["notes"]]) == (status, told)
+
+
+def test_v230_the_place_of_the_whole() -> None:
+    place = {"LIEU_EXEC_LIVR": {"CP": "76400", "CODE_NUTS": "FR232"}}
+    found = only(v230({"TITULAIRE": holder("Un")}, objet=place))
+    assert found["nuts"] == [v("FR232", "donnees.OBJET.LIEU_EXEC_LIVR.CODE_NUTS")]
 
 
 # ---------------------------------------------------------------------------- all
