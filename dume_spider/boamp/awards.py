@@ -454,6 +454,8 @@ def _add_passage(award: Award, passage: Passage, path: str, own: set[str]) -> No
         name = found(passage.names[0], path)
         award.winners = [party(name, map(at, sirets), postcode=_FRENCH)]
         award.grouping = "unknown"
+        if passage.group:
+            award.unclear(path, "winners", "a group, and the text may not name all of it")
     else:
         if sirets:
             award.note(path, "identifiers", "whose number is whose cannot be told")
