@@ -490,6 +490,8 @@ def _structured(root: Node, block: Node, notice: Notice) -> Iterator[Award]:
             award.unclear(node.path, "winner-missing", "the award names nobody")
         elif len(award.winners) > 1:
             award.unclear(node.path, "winners", "several names: a group, or several winners")
+        for day in block.all("autresInformations", "dateAttribution"):
+            award.add_date(day, "decision")
         for amount in node.all("montant"):
             for value in amount.all("valeur") or [amount]:
                 currency = amount.attribute("devise")

@@ -106,6 +106,13 @@ _SIRET = re.compile(r"(?<![0-9])[0-9]{3}[ .]?[0-9]{3}[ .]?[0-9]{3}[ .]?[0-9]{5}(
 _WORD = re.compile(r"[^\W_]+")
 #: What no title of a lot has in it.
 _AWARD = re.compile(r"attribu|notifi|titulaire|entreprise|infructueu|sans suite|[0-9]{5}", re.I)
+#: The layout of a platform that puts all lots on one line: ``Lot 1 : Voirie Attribution :
+#: attribué à 1 entreprise(s)  - TRAVAUX SA (SIRET) Notifié le … Montant : … euros  Lot 2 : …``.
+_COUNTED = re.compile(
+    r"attribué à (?P<count>[0-9]+) entreprise\(s\)(?P<winners>(?:\s+- [^()]+\([0-9]{14}\))+)"
+)
+_COUNTED_NAME = re.compile(r"- (?P<value>[^()]+?) \([0-9]{14}\)")
+_COUNTED_PART = re.compile(r"(?<=\s)(?=Lot [0-9]+ : |Attribution : |Notifié le |Montant : )")
 #: What stands in the place of a name that is not given.
 _NOBODY = re.compile(r"(?:voir|cf|n[ée]ant|sans objet|confidentiel|non )\b|nc$|\W*$", re.I)
 #: What may follow a name on its line: a number, with its label or without.
@@ -172,6 +179,8 @@ def passages(text: str, names: list[str], about: str = "") -> list[Passage]:
 
 def _lines(text: str) -> list[str]:
     raw = _BREAK.sub("\n", unescape(text)).replace("\u2019", "'")
+    if _COUNTED.search(raw):
+        raw = _COUNTED_PART.sub("\n", raw)
     return [line for line in map(clean, raw.split("\n")) if line]
 
 
@@ -302,9 +311,9 @@ def _read_amounts(passage: Passage, lines: list[str], clear: bool) -> None:
 
 
 def _names(lines: list[str], listed: list[str], alone: bool) -> list[str]:
-    """The winners: by a label, else by a line with an address, else those that are listed."""
+    """The winners: by a label, their count or an address, else those that are listed."""
     told = [match["value"] for line in lines for match in _WINNER.finditer(line)]
-    told = told or list(_addressed(lines))
+    told = told or list(_counted(lines)) or list(_addressed(lines))
     told = [text for text in told if not _NOBODY.match(text)]
     if told:
         # An address may follow the name.
@@ -313,6 +322,15 @@ def _names(lines: list[str], listed: list[str], alone: bool) -> list[str]:
     whole = "\n".join(lines)
     named = _listed_in(whole, listed)
     return list(listed) if not named and alone and not _FAILED.search(whole) else named
+
+
+def _counted(lines: list[str]) -> Iterator[str]:
+    """The names behind their number, if they are as many."""
+    for line in lines:
+        if match := _COUNTED.search(line):
+            names = _COUNTED_NAME.findall(match["winners"])
+            if len(names) == int(match["count"]):
+                yield from names
 
 
 def _addressed(lines: list[str]) -> Iterator[str]:

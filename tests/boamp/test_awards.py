@@ -1245,6 +1245,55 @@ def test_fnsimple_winners(text: str, listed: list[str], status: str, winners: li
     assert [winner["name"]["value"] for winner in found["winners"]] == winners
 
 
+ONE_LINE = "Attribution : attribué à {} entreprise(s) {} Notifié le 05/06/2026 Montant : {} euros"
+
+
+def test_fnsimple_all_lots_on_one_line() -> None:
+    """As in notice 26-81190, whose winners are listed nowhere."""
+    text = "  ".join(
+        [
+            "Lot 1 : Ouvrage d'art "
+            + ONE_LINE.format(1, f" - TRAVAUX - BTP ({WORKS})", "213400.41"),
+            "Lot 2 : Berges " + ONE_LINE.format(1, f" - SOCIETE P'IN 52 ({PAINT})", "17530"),
+            "Lot 3 : Clôture Attribution : infructueux",
+        ]
+    )
+    found = awards(donnees=fnsimple(text), titulaire=None)
+    assert [
+        (
+            each["status"],
+            each["lot"]["value"],
+            each["title"]["value"],
+            [winner["name"]["value"] for winner in each["winners"]],
+            each["decp"].get("titulaires"),
+            each["decp"].get("montant"),
+            each["decp"].get("dateNotification"),
+        )
+        for each in found
+    ] == [
+        (
+            "awarded",
+            "1",
+            "Ouvrage d'art",
+            ["TRAVAUX - BTP"],
+            titulaire(WORKS),
+            213400.41,
+            "2026-06-05",
+        ),
+        ("awarded", "2", "Berges", ["SOCIETE P'IN 52"], titulaire(PAINT), 17530, "2026-06-05"),
+        ("not-awarded", "3", "Clôture", [], None, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "status", "names"), [(2, "unclear", ["A SA", "B SA"]), (3, "unclear", [])]
+)
+def test_fnsimple_as_many_names_as_are_counted(count: int, status: str, names: list[str]) -> None:
+    found = only(fnsimple(ONE_LINE.format(count, f" - A SA ({WORKS})  - B SA ({PAINT})", "5")))
+    assert found["status"] == status
+    assert [winner["name"]["value"] for winner in found["winners"]] == names
+
+
 @pytest.mark.parametrize(
     ("text", "sirets"),
     [
@@ -1306,7 +1355,9 @@ MAPA_BUYER = {
 
 def test_mapa_one_winner() -> None:
     payload = mapa({"attribue": attribue({"PersonneMorale": "Lumière SAS "}, "50044")}, "5")
+    payload["MAPA"]["attribution"]["autresInformations"]["dateAttribution"] = "2026-08-10"
     node = f"{MAPA}.attribution.resultat.attribue"
+    day = v("2026-08-10", f"{MAPA}.autresInformations.dateAttribution")
     assert awards(donnees=payload, objet="Luminaires", type_procedure="PROCEDURE_ADAPTE") == [
         award(
             buyers=[MAPA_BUYER],
@@ -1326,6 +1377,8 @@ def test_mapa_one_winner() -> None:
                 }
             ],
             offers=v(5, f"{MAPA}.autresInformations.nbOffresRecues"),
+            dates=[{"kind": "decision", **day}],
+            candidates={"dateNotification": day},
             procedure=v("PROCEDURE_ADAPTE", "type_procedure"),
             decp={
                 "objet": "Luminaires",
