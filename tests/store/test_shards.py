@@ -60,6 +60,9 @@ def test_which_shards_are_done(store_url: str) -> None:
     # The same again, and another day: the newest comes first, and older runs are known.
     begin(store, "1/2", "other day", day="2").let_go()
     begin(store, "2/2", "second again", day="1").let_go()
+    # Notices are owed to no file: nobody waits for their shards.
+    notices = {"run": "notices", "spider": "boamp", "arguments": {}, "started": STARTED}
+    take_up(store, {"shard": "1/2"}, **notices).let_go()
     newest, other = shared_harvests(store, 2)
     assert (newest.asked["day"], newest.missing) == ("1", [2])
     assert sorted(newest.runs) == ["first", "second", "second again"]
