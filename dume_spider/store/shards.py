@@ -71,7 +71,8 @@ def shared_harvests(store: Store, of: int) -> list[SharedHarvest]:
             continue
         shared = found.setdefault(orjson.dumps(asked).decode(), SharedHarvest(asked, of))
         shared.runs.append(line.name)
-        if int(number) not in shared.shards:
+        # One that was killed, and is done by another of the same arguments, has no summary.
+        if int(number) not in shared.shards and (line.open or line.summary):
             summary = orjson.loads(line.summary or "{}")
             shared.shards[int(number)] = Shard(line.name, not line.open, summary)
     return list(found.values())

@@ -70,6 +70,18 @@ def test_which_shards_are_done(store_url: str) -> None:
     store.close()
 
 
+def test_a_worker_that_was_started_twice_and_killed_once(store_url: str) -> None:
+    """What the killed one had begun is done with the other, but has no summary."""
+    store = Store(store_url)
+    first = begin(store, "1/1", "first", day="1")
+    begin(store, "1/1", "killed", day="1").let_go()
+    end(store, first)
+    (shared,) = shared_harvests(store, 1)
+    assert shared.shards == {1: Shard("first", True, {"status": "complete"})}
+    assert sorted(shared.runs) == ["first", "killed"]
+    store.close()
+
+
 def test_what_shards_owe_is_owed_by_one_run(store: Store, candidate: Make) -> None:
     for run in ("other", "export"):
         store.begin_run(run, "dume", {}, STARTED)
