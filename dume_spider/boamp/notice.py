@@ -342,10 +342,10 @@ def _initial(payload: Node) -> Iterator[Node]:
             for block in format.names:
                 yield from _told(format.all(block, "avisInitial", "idWeb"))
     for notice in eforms_notices(payload):
-        # BT-758, the notice that this one changes or cancels.
-        yield from _told(
-            notice.all(*EFORMS_EXTENSION, "efac:Changes", "efbc:ChangedNoticeIdentifier")
-        )
+        # BT-758, the notice that this one changes or cancels, and BT-1501, the one whose
+        # contract it modifies.
+        for change in ("efac:Changes", "efac:ContractModification"):
+            yield from _told(notice.all(*EFORMS_EXTENSION, change, "efbc:ChangedNoticeIdentifier"))
 
 
 def _previous(notice: dict[str, Any]) -> Iterator[Node]:

@@ -356,15 +356,22 @@ def test_one_linked_notice_alone_is_the_corrected_one(
     assert [(told["id"], told["action"]) for told in links] == [(id, action) for id in linked]
 
 
-def test_links_of_eforms() -> None:
-    changes = {"efac:Changes": {"efbc:ChangedNoticeIdentifier": {"#text": "8f1b-01"}}}
+@pytest.mark.parametrize(
+    ("part", "etat", "action"),
+    [
+        ("efac:Changes", "RECTIFICATIF", "corrects"),
+        ("efac:ContractModification", "MODIFICATION", "modifies"),
+    ],
+)
+def test_links_of_eforms(part: str, etat: str, action: str) -> None:
+    changes = {part: {"efbc:ChangedNoticeIdentifier": {"#text": "8f1b-01"}}}
     payload = eforms(organisations=BUYER, notice={"cbc:ContractFolderID": "0f7c"})
     notice = payload["EFORMS"]["ContractAwardNotice"]
     content = notice["ext:UBLExtensions"]["ext:UBLExtension"]["ext:ExtensionContent"]
     content["efext:EformsExtension"] |= changes
-    links = read(donnees=payload, etat="RECTIFICATIF").notice["links"]
+    links = read(donnees=payload, etat=etat).notice["links"]
     assert [(told["relation"], told["action"], told["id"], told["id_type"]) for told in links] == [
-        ("initial", "corrects", "8f1b-01", "other"),
+        ("initial", action, "8f1b-01", "other"),
         ("procedure", None, "0f7c", "contractfolderid"),
     ]
 
