@@ -67,6 +67,11 @@ class _EForms:
         self._results = [node for result in results for node in result.all("efac:LotResult")]
         self._tenders = _index(results, "efac:LotTender")
         self._contracts = _index(results, "efac:SettledContract")
+        #: Contracts by the tenders that they are of.
+        self._signers: dict[str, list[str]] = {}
+        for contract in self._contracts:
+            for tender in self._tenders_of(contract):
+                self._signers.setdefault(tender, []).append(contract)
         # Seen in both places.
         self._parties = _index([*results, *extensions], "efac:TenderingParty")
         self._lots = _index([document], "cac:ProcurementProjectLot")
@@ -150,11 +155,8 @@ class _EForms:
 
     def _signed(self, tender: str, contracts: list[str]) -> list[str]:
         """The contracts of a tender: of those of the result, or of all if it names none."""
-        return [
-            contract
-            for contract in contracts or self._contracts
-            if tender in self._tenders_of(contract)
-        ]
+        signers = self._signers.get(tender, [])
+        return [contract for contract in contracts if contract in signers] if contracts else signers
 
     def _award(self, result: Node, status: str) -> Award:
         """What is stated of the lot of a result."""
