@@ -119,7 +119,7 @@ _NOBODY = re.compile(r"(?:voir|cf|n[ée]ant|sans objet|confidentiel|non )\b|nc$|
 _TAIL = re.compile(r"\s*[-–(]?\s*(?:\b(?:siret|siren)\b|[0-9]{3} ?[0-9]{3} ?[0-9]{3}).*", re.I)
 #: What says that a winner is several: groups of winners, not of buyers.
 _GROUP = re.compile(
-    r"\bmandataire\b(?!\s+(?:de|du|des)\s+(?!groupement))|\bco-?traitan"
+    r"\bmandataire\b(?!\s+(?:de|du|des)\s+(?!groupement))|\bco[- ]?traitan"
     r"|\bgroupement\s+(?:solidaire|conjoint|momentan|d'(?:entreprises|op[ée]rateurs))",
     re.IGNORECASE,
 )

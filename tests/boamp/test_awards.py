@@ -1220,6 +1220,7 @@ def test_fnsimple_amounts_of_a_framework_agreement(about: str) -> None:
         ("Attribué à VARENNE SA", ["ARENN", "VARENNE SA"], "unclear", ["VARENNE SA"]),
         ("Titulaire : A B (mandataire), C", [], "unclear", ["A B (mandataire)"]),
         ("Groupement conjoint\nTitulaire : A B", [], "unclear", ["A B"]),
+        ("Titulaire : A B\nCo traitants : C, D", [], "unclear", ["A B"]),
         ("Titulaire : A B\nMandataire du groupement : A B", [], "unclear", ["A B"]),
         ("Pour un groupement de commandes\nTitulaire : A B", [], "awarded", ["A B"]),
         ("C, mandataire de la ville\nTitulaire : A B", [], "awarded", ["A B"]),
