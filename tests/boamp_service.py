@@ -12,6 +12,9 @@ from urllib.parse import parse_qs, unquote
 from dume_spider.sandbox.boamp import BoampReplica
 from dume_spider.sandbox.server import Answer, Asked
 
+#: How the conditions of requests for notices begin.
+DETAIL = ("idweb", "(idweb")
+
 #: What a test says to a request: its own answer, or ``None`` for that of the replica.
 Meddle = Callable[[Asked], Answer | None]
 
@@ -43,7 +46,7 @@ class Service:
     def wheres(self, what: str = "search") -> list[str]:
         """The conditions of the requests for records: searches, or details."""
         wheres = [asked.query["where"][0] for asked in self.asked if "where" in asked.query]
-        return [where for where in wheres if where.startswith("idweb") == (what == "detail")]
+        return [where for where in wheres if where.startswith(DETAIL) == (what == "detail")]
 
 
 @contextmanager
@@ -84,7 +87,7 @@ def served(rows: list[dict[str, Any]], quota: int | None = None) -> Iterator[Ser
 def is_search(asked: Asked) -> bool:
     """Whether a request is for a page of a search."""
     where = asked.query.get("where", [""])[0]
-    return asked.path.endswith("/records") and not where.startswith("idweb")
+    return asked.path.endswith("/records") and not where.startswith(DETAIL)
 
 
 def offset(asked: Asked) -> int:

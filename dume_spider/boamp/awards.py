@@ -46,6 +46,9 @@ def awards_of(kind: str, payload: Node, notice: Notice) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------------- eForms
 
 _RESULTS = {"selec-w": "awarded", "clos-nw": "not-awarded", "open-nw": "pending"}
+#: Of these natures no result says who was chosen: the code (BT-142) is not allowed in their
+#: subtypes (25 to 28, 38 to 40), and in 28 no result at all (rules of the eForms SDK 1.13).
+_NO_RESULTS = {"INTENTION_CONCLURE", "MODIFICATION"}
 
 
 def _eforms(payload: Node, notice: Notice) -> Iterator[Award]:
@@ -58,11 +61,17 @@ class _EForms:
 
     def __init__(self, document: Node, notice: Notice):
         self._document = document
+        self._notice = notice
         extensions = document.all(*EFORMS_EXTENSION)
         results = [node for extension in extensions for node in extension.all("efac:NoticeResult")]
         self._results = [node for result in results for node in result.all("efac:LotResult")]
         self._tenders = _index(results, "efac:LotTender")
         self._contracts = _index(results, "efac:SettledContract")
+        #: Contracts by the tenders that they are of.
+        self._signers: dict[str, list[str]] = {}
+        for contract in self._contracts:
+            for tender in self._tenders_of(contract):
+                self._signers.setdefault(tender, []).append(contract)
         # Seen in both places.
         self._parties = _index([*results, *extensions], "efac:TenderingParty")
         self._lots = _index([document], "cac:ProcurementProjectLot")
@@ -87,16 +96,28 @@ class _EForms:
 
     def awards(self) -> Iterator[Award]:
         for result in self._results:
-            yield from self._of_result(result)
+            yield from self._of_result(result, _texts(result.all("efac:LotTender", "cbc:ID")))
+        if not self._results:
+            # A tender names its lot as a result does.
+            for id, nodes in self._tenders.items():
+                for tender in nodes:
+                    yield from self._of_result(tender, [id])
 
-    def _of_result(self, result: Node) -> Iterator[Award]:
-        """The winning tenders of one lot. Several tenders or contracts are never merged."""
+    def _status(self, result: Node) -> str:
         code = agreed(result.all("cbc:TenderResultCode"))
-        status = _RESULTS.get((code.text if code else None) or "", "unclear")
+        if code is None and self._notice["nature"] in _NO_RESULTS:
+            return "awarded"
+        if _is_withheld(result, "win-cho"):
+            return "unclear"
+        return _RESULTS.get((code.text if code else None) or "", "unclear")
+
+    def _of_result(self, result: Node, ids: Iterable[str]) -> Iterator[Award]:
+        """The winning tenders of one lot. Several tenders or contracts are never merged."""
+        status = self._status(result)
         if status in ("not-awarded", "pending"):
             yield self._award(result, status)
             return
-        tenders = list(dict.fromkeys(_texts(result.all("efac:LotTender", "cbc:ID"))))
+        tenders = list(dict.fromkeys(ids))
         contracts = list(dict.fromkeys(_texts(result.all("efac:SettledContract", "cbc:ID"))))
         signed = {tender: self._signed(tender, contracts) for tender in tenders}
         # A result may point to losing tenders too: those with a contract have won.
@@ -107,7 +128,7 @@ class _EForms:
             yield award
         for tender in winning:
             award = self._award(result, status)
-            if status == "unclear":
+            if status == "unclear" and not _left_out(award, result, "win-cho"):
                 award.note(result.path, "result-code", "the result does not say who was chosen")
             if len(winning) > 1 and not signed[tender]:
                 award.unclear(
@@ -134,11 +155,8 @@ class _EForms:
 
     def _signed(self, tender: str, contracts: list[str]) -> list[str]:
         """The contracts of a tender: of those of the result, or of all if it names none."""
-        return [
-            contract
-            for contract in contracts or self._contracts
-            if tender in self._tenders_of(contract)
-        ]
+        signers = self._signers.get(tender, [])
+        return [contract for contract in contracts if contract in signers] if contracts else signers
 
     def _award(self, result: Node, status: str) -> Award:
         """What is stated of the lot of a result."""
@@ -165,14 +183,18 @@ class _EForms:
             number
             for statistics in result.all("efac:ReceivedSubmissionsStatistics")
             if [*_texts(statistics.all("efbc:StatisticsCode"))] == ["tenders"]
+            and not _left_out(award, statistics, "rec-sub-cou")
             for number in statistics.all("efbc:StatisticsNumeric")
         )
-        for kind, name in (
-            ("maximum", "cbc:MaximumValueAmount"),
-            ("estimate", "efbc:ReestimatedValueAmount"),
-        ):
-            for node in result.all("efac:FrameworkAgreementValues", name):
-                award.add_amount(node, kind, currency=node.attribute("currencyID"))
+        for values in result.all("efac:FrameworkAgreementValues"):
+            for kind, name, code in (
+                ("maximum", "cbc:MaximumValueAmount", "max-val"),
+                ("estimate", "efbc:ReestimatedValueAmount", "ree-val"),
+            ):
+                if _left_out(award, values, code):
+                    continue
+                for node in values.all(name):
+                    award.add_amount(node, kind, currency=node.attribute("currencyID"))
         return award
 
     def _add_project(self, award: Award, scopes: list[Node]) -> None:
@@ -234,7 +256,8 @@ class _EForms:
         lot = agreed(tender.all("efac:TenderLot", "cbc:ID"))
         if lot and award.lot and lot.text != award.lot["value"]:
             award.unclear(lot.path, "lot", f"the tender is for the lot {quote(lot.text)}")
-        for node in tender.all("cac:LegalMonetaryTotal", "cbc:PayableAmount"):
+        amounts = tender.all("cac:LegalMonetaryTotal", "cbc:PayableAmount")
+        for node in [] if _left_out(award, tender, "win-ten-val") else amounts:
             framework = any(code["value"].startswith("fa-") for code in award.techniques)
             if framework and number_of(node.text or "", currency=True) in self._ceilings:
                 award.note(node.path, "amount-ceiling", "is the ceiling of the framework agreement")
@@ -242,7 +265,12 @@ class _EForms:
             else:
                 kind = "contract"
             award.add_amount(node, kind, currency=node.attribute("currencyID"))
-        terms = agreed(tender.all("efac:SubcontractingTerm", "efbc:TermCode"))
+        terms = agreed(
+            code
+            for term in tender.all("efac:SubcontractingTerm")
+            if not _left_out(award, term, "sub-con")
+            for code in term.all("efbc:TermCode")
+        )
         if terms and terms.text in ("yes", "no"):
             award.subcontracting = found(terms.text == "yes", terms.path)
         complete = True
@@ -289,6 +317,21 @@ _CEILINGS = {
     "efbc:GroupFrameworkMaximumValueAmount",
     "efbc:OverallMaximumFrameworkContractsAmount",
 }
+
+
+def _is_withheld(node: Node, field: str) -> bool:
+    """Whether a node says that a field of it is withheld (BT-195).
+
+    What stands in its place is a mask, such as ``-1``.
+    """
+    return field in _texts(node.all("efac:FieldsPrivacy", "efbc:FieldIdentifierCode"))
+
+
+def _left_out(award: Award, node: Node, field: str) -> bool:
+    """Whether a field is withheld, which is then told."""
+    if is_withheld := _is_withheld(node, field):
+        award.note(node.path, "withheld", f"the field {quote(field)} is not published yet")
+    return is_withheld
 
 
 def _index(parents: Iterable[Node], name: str) -> dict[str, list[Node]]:
@@ -413,6 +456,8 @@ def _add_passage(award: Award, passage: Passage, path: str, own: set[str]) -> No
         name = found(passage.names[0], path)
         award.winners = [party(name, map(at, sirets), postcode=_FRENCH)]
         award.grouping = "unknown"
+        if passage.group:
+            award.unclear(path, "winners", "a group, and the text may not name all of it")
     else:
         if sirets:
             award.note(path, "identifiers", "whose number is whose cannot be told")
@@ -447,6 +492,8 @@ def _structured(root: Node, block: Node, notice: Notice) -> Iterator[Award]:
             award.unclear(node.path, "winner-missing", "the award names nobody")
         elif len(award.winners) > 1:
             award.unclear(node.path, "winners", "several names: a group, or several winners")
+        for day in block.all("autresInformations", "dateAttribution"):
+            award.add_date(day, "decision")
         for amount in node.all("montant"):
             for value in amount.all("valeur") or [amount]:
                 currency = amount.attribute("devise")
@@ -557,50 +604,53 @@ def _add_description(award: Award, block: Node, root: Node) -> None:
 # ---------------------------------------------------------------------------- v230
 
 
+#: What says that nothing was awarded: of all lots, or of one.
+_NO_AWARD = ("TOTALEMENT_INFRUCTUEUX", "SANS_SUITE", "INFRUCTUEUX")
+
+
 def _v230(payload: Node, notice: Notice) -> Iterator[Award]:
     for block in payload.all("ATTRIBUTION"):
-        for decision in block.all("DECISION"):
-            yield from _decision(payload, block, decision, notice)
+        # A block need not have any decision; it then speaks of the whole.
+        for decision in block.all("DECISION") or [block]:
+            yield _decision(payload, block, decision, notice)
 
 
-def _decision(payload: Node, block: Node, decision: Node, notice: Notice) -> Iterator[Award]:
-    """The awards of one decision.
+def _decision(payload: Node, block: Node, decision: Node, notice: Notice) -> Award:
+    """The award of one decision.
 
-    In the XML, TITULAIRE and RENSEIGNEMENT alternate; as JSON they are two lists. Whose
-    RENSEIGNEMENT is whose can only be told if there is one, or if all say the same.
+    In the XML, TITULAIRE and RENSEIGNEMENT alternate, for the members of a group and for
+    several winners alike; as JSON they are two lists. Whose RENSEIGNEMENT is whose can only be
+    told if there is one, or if all say the same.
     """
     holders = decision.all("TITULAIRE")
     details = decision.all("RENSEIGNEMENT")
-    if not holders and (decision.has("INFRUCTUEUX") or decision.has("SANS_SUITE")):
-        yield _v230_award(payload, block, decision, notice, "not-awarded")
-        return
-    group = any(detail.has("GROUPEMENT_ECONOMIQUE") for detail in details)
-    together = len(details) <= 1
-    for members in [holders] if together else [[holder] for holder in holders] or [[]]:
-        award = _v230_award(payload, block, decision, notice, "awarded")
-        award.winners = [
-            party(
-                _found(agreed(holder.all("DENOMINATION"))),
-                holder.all("CODE_IDENT_NATIONAL"),
-                country=_text(holder, "PAYS"),
-                postcode=_text(holder, "CP"),
-            )
-            for holder in members
-        ]
-        award.grouping = "unknown" if members else None
-        if decision.has("INFRUCTUEUX") or decision.has("SANS_SUITE"):
-            award.unclear(decision.path, "status", "an award, and a lot without one")
-        if not members:
-            award.unclear(decision.path, "winner-missing", "the decision names nobody")
-        elif len(members) > 1 and group:
-            award.grouping = "group"
-        elif len(members) > 1:
-            award.unclear(decision.path, "winners", "several names: a group, or several winners")
-        _add_details(award, details, paired=together or len(details) == len(holders))
-        if not award.dates:
-            for node in block.all("DATE_DECISION"):
-                award.add_date(node, "decision")
-        yield award
+    failed = any(node.has(name) for node in (block, decision) for name in _NO_AWARD)
+    if failed and not holders and not decision.has("ATTRIBUE"):
+        return _v230_award(payload, block, decision, notice, "not-awarded")
+    award = _v230_award(payload, block, decision, notice, "awarded")
+    award.winners = [
+        party(
+            _found(agreed(holder.all("DENOMINATION"))),
+            holder.all("CODE_IDENT_NATIONAL"),
+            country=_text(holder, "PAYS"),
+            postcode=_text(holder, "CP"),
+        )
+        for holder in holders
+    ]
+    award.grouping = "unknown" if holders else None
+    if failed:
+        award.unclear(decision.path, "status", "an award, and that there is none")
+    if not holders:
+        award.unclear(decision.path, "winner-missing", "the decision names nobody")
+    elif len(holders) > 1 and len(details) == 1 and details[0].has("GROUPEMENT_ECONOMIQUE"):
+        award.grouping = "group"
+    elif len(holders) > 1:
+        award.unclear(decision.path, "winners", "several names: a group, or several winners")
+    _add_details(award, details)
+    if not award.dates:
+        for node in block.all("DATE_DECISION"):
+            award.add_date(node, "decision")
+    return award
 
 
 def _v230_award(payload: Node, block: Node, decision: Node, notice: Notice, status: str) -> Award:
@@ -626,8 +676,12 @@ def _v230_award(payload: Node, block: Node, decision: Node, notice: Notice, stat
     award.title = _found(agreed(decision.all("INTITULE"))) or (
         _found(agreed(lots[0].all("INTITULE"))) if len(lots) == 1 else None
     )
-    for add, names in ((_add_main_cpv, ("CPV", "PRINCIPAL")), (Award.add_nuts, ("CODE_NUTS",))):
-        add(award, next((nodes for scope in scopes if (nodes := scope.all(*names))), []))
+    for scope in scopes:
+        if not award.cpv:
+            award.add_cpv(scope.all("CPV", "PRINCIPAL"), "main")
+        if not award.nuts:
+            # Of a lot, and of the whole.
+            award.add_nuts([*scope.all("CODE_NUTS"), *scope.all("LIEU_EXEC_LIVR", "CODE_NUTS")])
     types = payload.all("PROCEDURE", "TYPE_PROCEDURE")
     if len(types) == 1 and len(types[0].names) == 1:
         (name,) = types[0].names
@@ -635,16 +689,12 @@ def _v230_award(payload: Node, block: Node, decision: Node, notice: Notice, stat
     return award
 
 
-def _add_main_cpv(award: Award, nodes: Iterable[Node]) -> None:
-    award.add_cpv(nodes, "main")
-
-
-def _add_details(award: Award, details: list[Node], paired: bool) -> None:
-    """``paired``: there are as many details as winners, so what all say each one's says."""
+def _add_details(award: Award, details: list[Node]) -> None:
+    """What all details say."""
 
     def same(name: str) -> Node | None:
         nodes = [node for detail in details for node in detail.all(name)]
-        # A detail that does not say it may be this winner's.
+        # A detail that does not say it may be of another contract.
         return agreed(nodes) if all(detail.has(name) for detail in details) else None
 
     award.set_offers(node for node in [same("NB_OFFRE_RECU")] if node)
@@ -656,8 +706,7 @@ def _add_details(award: Award, details: list[Node], paired: bool) -> None:
         ("MONTANT_MAXI", "maximum"),
         ("ESTIMATION_INITIALE", "estimate"),
     ):
-        amount = same(name)
-        if amount and paired:
+        if amount := same(name):
             award.add_amount(amount, kind, currency=amount.attribute("DEVISE"))
         elif any(detail.has(name) for detail in details):
             award.note(details[0].path, "amount", f"whose {name} is whose cannot be told")

@@ -86,7 +86,7 @@ class ReadNotice:
         warnings: what could not be read or is not as it is known to be. Paths are those of
             the notice. Rules: ``column-missing``, ``column-unknown``, ``column-type``,
             ``idweb-form``, ``idweb-differs``, ``payload-missing``, ``payload-json``,
-            ``payload-depth``, ``payload-shape``, ``payload-root``.
+            ``payload-depth``, ``payload-shape``, ``payload-root``, ``awards-none``.
     """
 
     notice: dict[str, Any]
@@ -128,6 +128,8 @@ def read_notice(row: Mapping[str, Any], columns: Collection[str] = EXPECTED_COLU
     payload = Node(notice["donnees"], "donnees")
     notice["links"] = list(_links(notice, payload))
     notice["awards"] = awards_of(kind, payload, notice)
+    if notice["nature"] == "ATTRIBUTION" and kind != "unknown" and not notice["awards"]:
+        reader.warn("awards", "awards-none", "an award notice in which no award is found")
     stated = Node(notice["gestion"], "gestion").one("REFERENCE", "IDWEB")
     if stated and stated.text and notice["idweb"] and stated.text != notice["idweb"]:
         message = f"{quote(stated.text)} is not the idweb of the record"
@@ -340,10 +342,10 @@ def _initial(payload: Node) -> Iterator[Node]:
             for block in format.names:
                 yield from _told(format.all(block, "avisInitial", "idWeb"))
     for notice in eforms_notices(payload):
-        # BT-758, the notice that this one changes or cancels.
-        yield from _told(
-            notice.all(*EFORMS_EXTENSION, "efac:Changes", "efbc:ChangedNoticeIdentifier")
-        )
+        # BT-758, the notice that this one changes or cancels, and BT-1501, the one whose
+        # contract it modifies.
+        for change in ("efac:Changes", "efac:ContractModification"):
+            yield from _told(notice.all(*EFORMS_EXTENSION, change, "efbc:ChangedNoticeIdentifier"))
 
 
 def _previous(notice: dict[str, Any]) -> Iterator[Node]:

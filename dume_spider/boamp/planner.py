@@ -197,13 +197,8 @@ class Planner:
 
     def _spans(self, closed: set[date]) -> Iterator[tuple[date, date]]:
         """The days to ask, as long runs as possible; today stands apart, since it moves."""
-        share, shares = self._shard
         low = high = None
-        day, last = self.query.date_start, self.query.date_end
-        for ordinal in range(day.toordinal(), last.toordinal() + 1):
-            day = date.fromordinal(ordinal)
-            if ordinal // _BLOCK % shares != share - 1:
-                continue
+        for day in self._days_of_share():
             self.days_asked += 1
             if day in closed:
                 self.days_done += 1
@@ -214,6 +209,10 @@ class Planner:
             low, high = low or day, day
         if low is not None:
             yield low, high
+
+    def _days_of_share(self) -> Iterator[date]:
+        share, shares = self._shard
+        return (day for day in _days(self.query) if day.toordinal() // _BLOCK % shares == share - 1)
 
     # What is asked.
 
@@ -439,11 +438,20 @@ class Planner:
         if self.query.is_narrow:
             return list(self.unproven)
         why = "nothing was published on several working days: that is rarely true"
+        beginning = self._beginning()
         silent = [
             Unproven(self.query.on(low, high), "incomplete", why, 0)
             for low, high in self.silences()
+            if low >= beginning
         ]
         return [*self.unproven, *silent]
+
+    def _beginning(self) -> date:
+        """The day from which there are notices: where all are asked for, that of the first."""
+        start = self.query.date_start
+        if start != FIRST_DAY:
+            return start
+        return next((day for day in self._days_of_share() if day not in self._empty), start)
 
     @property
     def status(self) -> State:

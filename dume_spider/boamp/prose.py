@@ -38,26 +38,37 @@ _LOTS = re.compile(
 _NUMBER = (
     r"(?<![0-9.,])(?P<number>[0-9]{1,3}(?: [0-9]{3})+(?:[.,][0-9]{1,2})?|[0-9]+(?:[.,][0-9]{1,2})?)"
 )
-_CURRENCY = r"(?:€|euros?\b(?:\(s\))?|euro\(s\)|eur\b)"
+#: Not the end of a word, such as ``valeur``.
+_CURRENCY = r"(?:€|(?<![^\W\d_])(?:euros?\b(?:\(s\))?|euro\(s\)|eur\b))"
 _MONEY = re.compile(
     rf"{_NUMBER}\s*(?:(?P<currency>{_CURRENCY})\s*)?(?P<tax>h\.?\s?t\b|t\.?t\.?c\b)?",
     re.IGNORECASE,
 )
 _A_CURRENCY = re.compile(_CURRENCY, re.IGNORECASE)
-_EXCLUDED = re.compile(r"\bh\.?\s?t\b|hors tax", re.IGNORECASE)
-_INCLUDED = re.compile(r"\bt\.?t\.?c\b|toutes taxes", re.IGNORECASE)
+_EXCLUDED = re.compile(r"\bh\.?\s?t\b|hors (?:tax|tva\b)", re.IGNORECASE)
+_INCLUDED = re.compile(r"\bt\.?t\.?c\b|toutes taxes|\btva (?:in|com)", re.IGNORECASE)
 #: What makes of an amount something else than the contract's.
 _KINDS = (
     ("minimum", re.compile(r"\bmin(?:i|imum|imal|imale)?s?\b", re.IGNORECASE)),
-    ("maximum", re.compile(r"\bmax(?:i|imum|imal|imale)?s?\b|plafond", re.IGNORECASE)),
+    ("maximum", re.compile(r"\bmax(?:i|imum|imal|imale)?s?\b|plafond|jusqu'", re.IGNORECASE)),
     ("estimate", re.compile(r"estim|pr[ée]visionnel", re.IGNORECASE)),
 )
 #: An amount of this kind has no place among those of an award.
 _PARTIAL = re.compile(
-    r"annuel|par an\b|/\s*an\b|mensuel|par mois|unitaire|tranche|option|variante|p[ée]nalit"
-    r"|avance|bon de commande|toutes? lots|tous les lots|ensemble des lots",
+    r"annuel|mensuel|unitaire|tranche|option|variante|p[ée]nalit"
+    r"|avance|bon de commande|toutes? lots|tous les lots|ensemble des lots"
+    r"|(?:/|\b(?:par|au|du|le|la)\b|\bl')\s*(?:an|ann[ée]e|semestre|trimestre|mois|semaine"
+    r"|jour|journ[ée]e|heure|h|unit[ée]|m[eè]tre|m[l23²³]|tonne|t|kg|km|litre|[km]wh|repas)\b",
     re.IGNORECASE,
 )
+#: The end of what stands before an amount that may begin with the number of something, or
+#: that ends a range.
+_NUMBERED = re.compile(
+    r"(?:\blots?|\btranche|\bphase|n\s*[°ºo]|\bnum[ée]ro)\s*:?\s*$|[0-9]\s*(?:à|et)\s*$",
+    re.IGNORECASE,
+)
+#: What follows an amount and says what it is, unless something before it does.
+_FOLLOWING = re.compile(r"[\s(]*(?:min|max|plafond|estim)[^\W\d_]*", re.IGNORECASE)
 #: What an amount has to have on its line to be the contract's.
 _STATED = re.compile(r"montant|prix|valeur|attribu", re.IGNORECASE)
 #: Words that say elsewhere in the text what its amounts are.
@@ -95,10 +106,23 @@ _SIRET = re.compile(r"(?<![0-9])[0-9]{3}[ .]?[0-9]{3}[ .]?[0-9]{3}[ .]?[0-9]{5}(
 _WORD = re.compile(r"[^\W_]+")
 #: What no title of a lot has in it.
 _AWARD = re.compile(r"attribu|notifi|titulaire|entreprise|infructueu|sans suite|[0-9]{5}", re.I)
+#: The layout of a platform that puts all lots on one line: ``Lot 1 : Voirie Attribution :
+#: attribué à 1 entreprise(s)  - TRAVAUX SA (SIRET) Notifié le … Montant : … euros  Lot 2 : …``.
+_COUNTED = re.compile(
+    r"attribué à (?P<count>[0-9]+) entreprise\(s\)(?P<winners>(?:\s+- [^()]+\([0-9]{14}\))+)"
+)
+_COUNTED_NAME = re.compile(r"- (?P<value>[^()]+?) \([0-9]{14}\)")
+_COUNTED_PART = re.compile(r"(?<=\s)(?=Lot [0-9]+ : |Attribution : |Notifié le |Montant : )")
 #: What stands in the place of a name that is not given.
 _NOBODY = re.compile(r"(?:voir|cf|n[ée]ant|sans objet|confidentiel|non )\b|nc$|\W*$", re.I)
 #: What may follow a name on its line: a number, with its label or without.
 _TAIL = re.compile(r"\s*[-–(]?\s*(?:\b(?:siret|siren)\b|[0-9]{3} ?[0-9]{3} ?[0-9]{3}).*", re.I)
+#: What says that a winner is several: groups of winners, not of buyers.
+_GROUP = re.compile(
+    r"\bmandataire\b(?!\s+(?:de|du|des)\s+(?!groupement))|\bco[- ]?traitan"
+    r"|\bgroupement\s+(?:solidaire|conjoint|momentan|d'(?:entreprises|op[ée]rateurs))",
+    re.IGNORECASE,
+)
 #: Lines with a number that is not a winner's.
 _OTHERS = re.compile(r"acheteur|pouvoir adjudicateur|ma[iî]tre d'|tribunal|groupement de c", re.I)
 _FAILED = re.compile(r"infructueu|sans\s+suite|non\s+attribu[ée]", re.IGNORECASE)
@@ -111,12 +135,14 @@ class Passage:
     ``amounts`` are (kind, number as written, currency, tax), ``dates`` (kind, ISO date),
     ``notes`` (rule, message). ``mixed``: the passage is about several lots that cannot be
     told apart, so that nothing else was read. ``failed``: it says that nothing was awarded.
+    ``group``: the winner may be a group, of which ``names`` are not all.
     """
 
     text: str
     lot: str | None = None
     title: str | None = None
     mixed: bool = False
+    group: bool = False
     failed: bool = False
     names: list[str] = field(default_factory=list)
     sirets: list[str] = field(default_factory=list)
@@ -153,6 +179,8 @@ def passages(text: str, names: list[str], about: str = "") -> list[Passage]:
 
 def _lines(text: str) -> list[str]:
     raw = _BREAK.sub("\n", unescape(text)).replace("\u2019", "'")
+    if _COUNTED.search(raw):
+        raw = _COUNTED_PART.sub("\n", raw)
     return [line for line in map(clean, raw.split("\n")) if line]
 
 
@@ -201,6 +229,9 @@ def _read(
     _read_amounts(passage, lines, amounts_clear)
     passage.failed = bool(_FAILED.search(whole))
     passage.names = _names(lines, names, alone)
+    # More names may be listed than the text tells (how they are written may differ).
+    listed = len({_words(name) for name in names}) if alone else 0
+    passage.group = bool(_GROUP.search(whole)) or listed > len(passage.names)
     if (
         passage.title
         and not passage.failed
@@ -249,7 +280,10 @@ def _read_amounts(passage: Passage, lines: list[str], clear: bool) -> None:
             end = match.end()
             about = f"{label} {rest}"
             kinds = [kind for kind, words in _KINDS if words.search(about)]
-            if len(kinds) > 1 or _PARTIAL.search(about):
+            following = None if rest or kinds else _FOLLOWING.match(line, end)
+            if following:
+                end = following.end()
+            if len(kinds) > 1 or following or _PARTIAL.search(about) or _NUMBERED.search(label):
                 passage.notes.append(("amount", f"what {quote(match[0])} is cannot be told"))
                 clear = False
                 continue
@@ -277,9 +311,9 @@ def _read_amounts(passage: Passage, lines: list[str], clear: bool) -> None:
 
 
 def _names(lines: list[str], listed: list[str], alone: bool) -> list[str]:
-    """The winners: by a label, else by a line with an address, else those that are listed."""
+    """The winners: by a label, their count or an address, else those that are listed."""
     told = [match["value"] for line in lines for match in _WINNER.finditer(line)]
-    told = told or list(_addressed(lines))
+    told = told or list(_counted(lines)) or list(_addressed(lines))
     told = [text for text in told if not _NOBODY.match(text)]
     if told:
         # An address may follow the name.
@@ -288,6 +322,15 @@ def _names(lines: list[str], listed: list[str], alone: bool) -> list[str]:
     whole = "\n".join(lines)
     named = _listed_in(whole, listed)
     return list(listed) if not named and alone and not _FAILED.search(whole) else named
+
+
+def _counted(lines: list[str]) -> Iterator[str]:
+    """The names behind their number, if they are as many."""
+    for line in lines:
+        if match := _COUNTED.search(line):
+            names = _COUNTED_NAME.findall(match["winners"])
+            if len(names) == int(match["count"]):
+                yield from names
 
 
 def _addressed(lines: list[str]) -> Iterator[str]:

@@ -193,13 +193,13 @@ def _part(column: str, values: tuple[str, ...], listed: tuple[str, ...]) -> str:
     if values != (OTHER,):
         return _among(column, spellings(values))
     # Both, whatever the service makes of a null in `not`.
-    return f"({column} is null or not ({_among(column, spellings(listed))}))"
+    return f"({column} is null or not {_among(column, spellings(listed))})"
 
 
 def _among(column: str, values: Sequence[str]) -> str:
-    if len(values) == 1:
-        return f"{column} = {literal(values[0])}"
-    return f"{column} in ({', '.join(map(literal, values))})"
+    # Of ODSQL's `in` only ranges are known.
+    conditions = " or ".join(f"{column} = {literal(value)}" for value in values)
+    return conditions if len(values) == 1 else f"({conditions})"
 
 
 def _records(base: str, parameters: Mapping[str, Any]) -> str:

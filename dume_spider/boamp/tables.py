@@ -122,11 +122,11 @@ def _identifier(party: dict[str, Any]) -> dict[str, str] | None:
 
 
 def _only(items: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-    """The item if there is one; of amounts without and with tax, the one without."""
+    """The item if all say the same; of amounts without and with tax, the one without."""
     found = list(items)
-    if len(found) > 1:
-        found = [item for item in found if item.get("tax") == "excluded"]
-    return found[0] if len(found) == 1 else None
+    found = [item for item in found if item.get("tax") == "excluded"] or found
+    said = {(item["value"], item.get("currency")) for item in found}
+    return found[0] if len(said) == 1 else None
 
 
 def _value(found: dict[str, Any] | None) -> Any:

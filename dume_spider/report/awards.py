@@ -13,6 +13,8 @@ from dume_spider.store.reading import StoreReader
 
 #: The nature of a notice that awards a contract.
 AWARD = "ATTRIBUTION"
+#: What an award is where there is no contract.
+_NO_CONTRACT = {"not-awarded", "pending", "cancelled"}
 
 
 class Compared(NamedTuple):
@@ -28,9 +30,9 @@ def compare(reader: StoreReader, surveyed: Survey, since: str = "") -> tuple[lis
     """The buyers of the award notices published since a day, those whose contracts are most
     likely to be missing first, and how many notices name no buyer by a SIRET.
 
-    A notice counts for each buyer that it names. Buyers and titulaires that no contract names
-    (records of 2022 hold a SIRET only) get the name that the last notice gives them. Raises
-    :class:`StoreError`.
+    A notice counts for each buyer that it names, unless it says that nothing was awarded.
+    Buyers and titulaires that no contract names (records of 2022 hold a SIRET only) get the
+    name that the last notice gives them. Raises :class:`StoreError`.
     """
     notices: Counter[str] = Counter()
     names: dict[str, str] = {}
@@ -42,8 +44,11 @@ def compare(reader: StoreReader, surveyed: Survey, since: str = "") -> tuple[lis
             continue
         buyers = _sirets(notice, "buyers")
         winners |= _sirets(notice, "winners")
-        notices.update(buyers.keys())
         names |= buyers
+        statuses = {award["status"] for award in notice["awards"]}
+        if statuses and statuses <= _NO_CONTRACT:
+            continue
+        notices.update(buyers.keys())
         unnamed += not buyers
     for (_, siret), party in surveyed.titulaires.items():
         party.name = party.name or winners.get(siret, "")

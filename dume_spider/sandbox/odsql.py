@@ -1,10 +1,10 @@
 """ODSQL conditions, as far as the spider and its users write them: read and evaluated.
 
-``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``in (…)``, ``is null``, ``is not null``, ``like``,
+``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``is null``, ``is not null``, ``like``,
 ``search(column, …, text)``, ``and``, ``or``, ``not``, parentheses; texts in either quotation
 mark with ``\\`` before what would end them, ``date'…'``, numbers, ``true``, ``false``. A column
 that holds several values matches if one of them does; null matches nothing but ``is null``.
-There is no ``not in`` and no ``not like`` (seen).
+There is no ``not in`` and no ``not like`` (seen), and ``in`` is not known for texts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Condition:
     """A condition that was read.
 
     ``test`` says whether a row fulfils it; ``needs`` maps columns to the only values with
-    which a row can (of ``=`` and ``in``), so that an index can be used.
+    which a row can (of ``=``), so that an index can be used.
     """
 
     test: Test
@@ -111,7 +111,9 @@ class _Reader:
         if len(parts) == 1:
             return parts[0]
         tests = [part.test for part in parts]
-        return Condition(lambda row: any(test(row) for test in tests), {})
+        shared = set.intersection(*(set(part.needs) for part in parts))
+        needs = {name: tuple(v for part in parts for v in part.needs[name]) for name in shared}
+        return Condition(lambda row: any(test(row) for test in tests), needs)
 
     def _both(self) -> Condition:
         parts = [self._single()]
@@ -148,16 +150,6 @@ class _Reader:
             wants_null = not self._take("not")
             self._expect("null")
             return Condition(lambda row: (not _values(row, column)) is wants_null, {})
-        if self._take("in"):
-            self._expect("(")
-            wanted = [self._constant(self._step())]
-            while self._take(","):
-                wanted.append(self._constant(self._step()))
-            self._expect(")")
-            return Condition(
-                lambda row: any(value in wanted for value in _values(row, column)),
-                {column: tuple(wanted)},
-            )
         if self._take("like"):
             words = _words(self._text_of(self._step()))
             return Condition(lambda row: _holds(_values(row, column), words), {})

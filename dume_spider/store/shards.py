@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import Connection, select, update
 
+from dume_spider.store import notices
 from dume_spider.store.saving import add_counts
 from dume_spider.store.store import Store
 from dume_spider.store.tables import harvests, owed, runs
@@ -52,7 +53,8 @@ class SharedHarvest:
 def shared_harvests(store: Store, of: int) -> list[SharedHarvest]:
     """The harvests that ``of`` workers share or have shared, the newest first.
 
-    Raises :class:`StoreError`, as all here do.
+    Those of notices, which are owed to no file, are not among them. Raises
+    :class:`StoreError`, as all here do.
     """
     found: dict[str, SharedHarvest] = {}
     with store.database.reading() as connection:
@@ -65,11 +67,12 @@ def shared_harvests(store: Store, of: int) -> list[SharedHarvest]:
     for line in lines:
         asked = orjson.loads(line.asked)
         number, _, others = str(asked.pop("shard", "")).partition("/")
-        if others != str(of):
+        if others != str(of) or asked["spider"] == notices.SOURCE:
             continue
         shared = found.setdefault(orjson.dumps(asked).decode(), SharedHarvest(asked, of))
         shared.runs.append(line.name)
-        if int(number) not in shared.shards:
+        # One that was killed, and is done by another of the same arguments, has no summary.
+        if int(number) not in shared.shards and (line.open or line.summary):
             summary = orjson.loads(line.summary or "{}")
             shared.shards[int(number)] = Shard(line.name, not line.open, summary)
     return list(found.values())

@@ -763,6 +763,90 @@ def test_only_an_award_gives_an_amount_and_holders(columns: Any, status: str) ->
 
 
 @pytest.mark.parametrize(
+    ("nature", "status"), [("INTENTION_CONCLURE", "intended"), ("MODIFICATION", "modified")]
+)
+@pytest.mark.parametrize("has_result", [True, False])
+def test_an_intention_and_a_modification_have_no_result_code(
+    nature: str, status: str, has_result: bool
+) -> None:
+    """The code is not allowed in their subtypes, and a result is not needed."""
+    results = result("LOT-0001", tender="TEN-1", contract="CON-1")
+    del results["cbc:TenderResultCode"]
+    found = only(simple(results=results if has_result else []), nature=nature)
+    assert (found["status"], found["notes"]) == (status, [])
+    assert found["lot"]["value"] == "LOT-0001"
+    assert found["title"]["value"] == "Lot unique"
+    assert found["reference"]["value"] == "M1"
+    assert [amount["value"] for amount in found["amounts"]] == [1000]
+    assert [winner["name"]["value"] for winner in found["winners"]] == ["Travaux SA"]
+
+
+def test_an_award_notice_without_results_is_not_lost() -> None:
+    found = only(simple(results=[]))
+    assert found["status"] == "unclear"
+    assert [told["rule"] for told in found["notes"]] == ["result-code"]
+    assert [winner["name"]["value"] for winner in found["winners"]] == ["Travaux SA"]
+
+
+def withheld(*fields: str) -> dict[str, Any]:
+    """What a node says of fields that are not published yet (BT-195)."""
+    return {"efac:FieldsPrivacy": [{"efbc:FieldIdentifierCode": {"#text": f}} for f in fields]}
+
+
+def test_what_is_withheld_is_no_value() -> None:
+    """A mask stands in its place: in the examples of the eForms SDK, 9.99 for an amount."""
+    found = only(
+        simple(
+            results=result(
+                "LOT-0001",
+                tender="TEN-1",
+                contract="CON-1",
+                **{
+                    "efac:ReceivedSubmissionsStatistics": [
+                        statistics("tenders", "3") | withheld("rec-sub-typ", "rec-sub-cou"),
+                        statistics("t-sme", "3"),
+                    ],
+                    "efac:FrameworkAgreementValues": {
+                        "cbc:MaximumValueAmount": euros("1"),
+                        "efbc:ReestimatedValueAmount": euros("2"),
+                        **withheld("max-val"),
+                    },
+                },
+            ),
+            tenders=tender(
+                "TEN-1",
+                "LOT-0001",
+                "TPA-1",
+                euros("9.99"),
+                **withheld("ten-ran", "win-ten-val"),
+                **{
+                    "efac:SubcontractingTerm": {
+                        "efbc:TermCode": {"#text": "no"},
+                        **withheld("sub-con"),
+                    }
+                },
+            ),
+        )
+    )
+    assert found["status"] == "awarded"
+    assert [(each["kind"], each["value"]) for each in found["amounts"]] == [("estimate", 2)]
+    assert (found["offers"], found["subcontracting"]) == (None, None)
+    assert [(told["rule"], told["message"]) for told in found["notes"]] == [
+        ("withheld", f"the field '{field}' is not published yet")
+        for field in ("rec-sub-cou", "max-val", "win-ten-val", "sub-con")
+    ]
+
+
+def test_a_winner_is_not_certain_if_the_choice_is_withheld() -> None:
+    choice = result("LOT-0001", tender="TEN-1", contract="CON-1", **withheld("win-cho"))
+    found = only(simple(results=choice))
+    assert found["status"] == "unclear"
+    message = "the field 'win-cho' is not published yet"
+    assert found["notes"] == [note(f"{RESULT}.efac:LotResult", "withheld", message)]
+    assert not {"montant", "titulaires"} & found["decp"].keys()
+
+
+@pytest.mark.parametrize(
     ("code", "label"),
     [
         ("open", "Appel d'offres ouvert"),
@@ -1084,6 +1168,22 @@ def test_fnsimple_lots_that_cannot_be_told_apart_are_kept_as_text() -> None:
         ("Montant : 1.234,56 € HT", []),
         ("Montant : 1 000 € HT soit 1.200,00 € TTC", []),
         ("Montant : dix mille euros", []),
+        ("Montant : 10 k€ HT", []),
+        ("Valeur totale, hors TVA : 9 €", [("contract", 9, "EUR", "excluded")]),
+        ("Prix accepté par l'acheteur : 9 €", [("contract", 9, "EUR", None)]),
+        ("Montant, TVA comprise : 9 €", [("contract", 9, "EUR", "included")]),
+        # The number of a lot, or that of the euros?
+        ("Montant du lot 1 250 000 € HT", []),
+        ("Montant du marché n° 2 350 000 € HT", []),
+        ("Montant du lot n° 1 : 250 € HT", [("contract", 250, "EUR", "excluded")]),
+        # Not what the contract costs.
+        ("Montant : de 0 à 9 000 € HT", []),
+        ("Montant : 9 € HT / mois", []),
+        ("Prix du m² : 9 € HT", []),
+        ("Prix : 9 € HT de l'heure", []),
+        ("Montant : jusqu'à 9 € HT", [("maximum", 9, "EUR", "excluded")]),
+        ("Montant : 5 € HT minimum et 9 € HT maximum", [("maximum", 9, "EUR", "excluded")]),
+        ("Montant : 5 € HT (mini) et 9 € HT", []),
         ("Voir 75001 Paris", []),
     ],
 )
@@ -1112,10 +1212,18 @@ def test_fnsimple_amounts_of_a_framework_agreement(about: str) -> None:
         ("Titulaire : MIRECO - 134 rue", ["MIRECO"], "awarded", ["MIRECO"]),
         ("notifié à la SARL 2 LIVES.", ["SARL 2 LIVES"], "awarded", ["SARL 2 LIVES"]),
         ("Le marché est attribué.", ["TRAVAUX SA"], "awarded", ["TRAVAUX SA"]),
-        ("Il y a un marché. B SA.", ["A", "B SA"], "awarded", ["B SA"]),
+        # More are listed than are told: members of a group, it may be.
+        ("Il y a un marché. B SA.", ["A", "B SA"], "unclear", ["B SA"]),
+        ("Titulaire : EIFFAGE IDF", ["EIFFAGE Île-de-France"], "awarded", ["EIFFAGE IDF"]),
         ("Le marché est attribué.", ["A SA", "B SA"], "unclear", ["A SA", "B SA"]),
         # Not a word of the text, though its letters stand there.
-        ("Attribué à VARENNE SA", ["ARENN", "VARENNE SA"], "awarded", ["VARENNE SA"]),
+        ("Attribué à VARENNE SA", ["ARENN", "VARENNE SA"], "unclear", ["VARENNE SA"]),
+        ("Titulaire : A B (mandataire), C", [], "unclear", ["A B (mandataire)"]),
+        ("Groupement conjoint\nTitulaire : A B", [], "unclear", ["A B"]),
+        ("Titulaire : A B\nCo traitants : C, D", [], "unclear", ["A B"]),
+        ("Titulaire : A B\nMandataire du groupement : A B", [], "unclear", ["A B"]),
+        ("Pour un groupement de commandes\nTitulaire : A B", [], "awarded", ["A B"]),
+        ("C, mandataire de la ville\nTitulaire : A B", [], "awarded", ["A B"]),
         ("Le marché est attribué.", [], "unclear", []),
         ("Titulaire : voir annexe", [], "unclear", []),
         ("Titulaire : NC", [], "unclear", []),
@@ -1138,6 +1246,55 @@ def test_fnsimple_winners(text: str, listed: list[str], status: str, winners: li
     found = only(fnsimple(text), titulaire=listed)
     assert found["status"] == status
     assert [winner["name"]["value"] for winner in found["winners"]] == winners
+
+
+ONE_LINE = "Attribution : attribué à {} entreprise(s) {} Notifié le 05/06/2026 Montant : {} euros"
+
+
+def test_fnsimple_all_lots_on_one_line() -> None:
+    """As in notice 26-81190, whose winners are listed nowhere."""
+    text = "  ".join(
+        [
+            "Lot 1 : Ouvrage d'art "
+            + ONE_LINE.format(1, f" - TRAVAUX - BTP ({WORKS})", "213400.41"),
+            "Lot 2 : Berges " + ONE_LINE.format(1, f" - SOCIETE P'IN 52 ({PAINT})", "17530"),
+            "Lot 3 : Clôture Attribution : infructueux",
+        ]
+    )
+    found = awards(donnees=fnsimple(text), titulaire=None)
+    assert [
+        (
+            each["status"],
+            each["lot"]["value"],
+            each["title"]["value"],
+            [winner["name"]["value"] for winner in each["winners"]],
+            each["decp"].get("titulaires"),
+            each["decp"].get("montant"),
+            each["decp"].get("dateNotification"),
+        )
+        for each in found
+    ] == [
+        (
+            "awarded",
+            "1",
+            "Ouvrage d'art",
+            ["TRAVAUX - BTP"],
+            titulaire(WORKS),
+            213400.41,
+            "2026-06-05",
+        ),
+        ("awarded", "2", "Berges", ["SOCIETE P'IN 52"], titulaire(PAINT), 17530, "2026-06-05"),
+        ("not-awarded", "3", "Clôture", [], None, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "status", "names"), [(2, "unclear", ["A SA", "B SA"]), (3, "unclear", [])]
+)
+def test_fnsimple_as_many_names_as_are_counted(count: int, status: str, names: list[str]) -> None:
+    found = only(fnsimple(ONE_LINE.format(count, f" - A SA ({WORKS})  - B SA ({PAINT})", "5")))
+    assert found["status"] == status
+    assert [winner["name"]["value"] for winner in found["winners"]] == names
 
 
 @pytest.mark.parametrize(
@@ -1201,7 +1358,9 @@ MAPA_BUYER = {
 
 def test_mapa_one_winner() -> None:
     payload = mapa({"attribue": attribue({"PersonneMorale": "Lumière SAS "}, "50044")}, "5")
+    payload["MAPA"]["attribution"]["autresInformations"]["dateAttribution"] = "2026-08-10"
     node = f"{MAPA}.attribution.resultat.attribue"
+    day = v("2026-08-10", f"{MAPA}.autresInformations.dateAttribution")
     assert awards(donnees=payload, objet="Luminaires", type_procedure="PROCEDURE_ADAPTE") == [
         award(
             buyers=[MAPA_BUYER],
@@ -1221,6 +1380,8 @@ def test_mapa_one_winner() -> None:
                 }
             ],
             offers=v(5, f"{MAPA}.autresInformations.nbOffresRecues"),
+            dates=[{"kind": "decision", **day}],
+            candidates={"dateNotification": day},
             procedure=v("PROCEDURE_ADAPTE", "type_procedure"),
             decp={
                 "objet": "Luminaires",
@@ -1474,42 +1635,37 @@ def test_v230_lots() -> None:
 
 
 def test_v230_winners_and_details_that_alternated() -> None:
-    """What all details say, each one says; whose differing amount is whose is lost."""
+    """What all details say holds. They alternate for the members of a group, too: one award.
+
+    As in notice 16-185754: one contract of a mandataire and co-traitants.
+    """
     payload = v230(
         {
-            "TITULAIRE": [holder("Un"), holder("Deux")],
-            "RENSEIGNEMENT": [details("150000"), details("120000")],
+            "TITULAIRE": [holder("Un (mandataire)"), holder("Deux (co-traitant)")],
+            "RENSEIGNEMENT": [details("150000"), {"DATE_ATTRIBUTION": "2016-10-20"}],
         }
     )
     day = v("2016-10-20", f"{DECISION}.RENSEIGNEMENT.0.DATE_ATTRIBUTION")
-
-    def expected(n: int, name: str) -> dict[str, Any]:
-        return v_award(
+    assert awards(donnees=payload, objet="Denrées", famille="JOUE") == [
+        v_award(
+            status="unclear",
             winners=[
                 {"name": v(name, f"{DECISION}.TITULAIRE.{n}.DENOMINATION"), "identifiers": []}
+                for n, name in enumerate(["Un (mandataire)", "Deux (co-traitant)"])
             ],
             grouping="unknown",
-            offers=v(4, f"{DECISION}.RENSEIGNEMENT.0.NB_OFFRE_RECU"),
             dates=[{"kind": "decision", **day}],
             notes=[
+                note(DECISION, "winners", "several names: a group, or several winners"),
                 note(
                     f"{DECISION}.RENSEIGNEMENT.0",
                     "amount",
                     "whose MONTANT is whose cannot be told",
-                )
+                ),
             ],
             candidates={"dateNotification": day},
-            decp={
-                "acheteur": {"id": CITY},
-                "objet": "Denrées",
-                "codeCPV": "15890000",
-                "offresRecues": 4,
-                "procedure": "Appel d'offres ouvert",
-            },
         )
-
-    found = awards(donnees=payload, objet="Denrées", famille="JOUE")
-    assert found == [expected(0, "Un"), expected(1, "Deux")]
+    ]
 
 
 def test_v230_a_decision_dated_once_with_ceilings() -> None:
@@ -1549,26 +1705,30 @@ def test_v230_a_decision_dated_once_with_ceilings() -> None:
 @pytest.mark.parametrize(
     ("holders", "facts", "expected"),
     [
-        # Same amounts: each has it, whichever is whose.
-        (2, [details("5"), details("5")], [("awarded", "unknown", 1, [5])] * 2),
-        # Not as many details as holders: the same amount may be one for both.
-        (3, [details("5"), details("5")], [("awarded", "unknown", 1, [])] * 3),
-        (2, [details("5")], [("unclear", "unknown", 2, [5])]),
-        (2, [details("5", GROUPEMENT_ECONOMIQUE="")], [("awarded", "group", 2, [5])]),
-        (2, [details("5"), details()], [("awarded", "unknown", 1, [])] * 2),
-        (1, [], [("awarded", "unknown", 1, [])]),
-        (0, [details("5")], [("unclear", None, 0, [5])]),
+        (1, [], ("awarded", "unknown", 1, [])),
+        (1, [details("5")], ("awarded", "unknown", 1, [5])),
+        (2, [details("5", GROUPEMENT_ECONOMIQUE="")], ("awarded", "group", 2, [5])),
+        # A group, or several winners; what they share may be the contract's, or of each.
+        (2, [details("5")], ("unclear", "unknown", 2, [5])),
+        (2, [details("5"), details("5")], ("unclear", "unknown", 2, [5])),
+        (2, [details("5"), details("6")], ("unclear", "unknown", 2, [])),
+        (2, [details("5"), details()], ("unclear", "unknown", 2, [])),
+        # Each of several winners may be a group.
+        (2, [details(GROUPEMENT_ECONOMIQUE="")] * 2, ("unclear", "unknown", 2, [])),
+        (0, [details("5")], ("unclear", None, 0, [5])),
     ],
 )
 def test_v230_pairs_only_what_is_certain(
-    holders: int, facts: Any, expected: list[tuple[Any, ...]]
+    holders: int, facts: Any, expected: tuple[Any, ...]
 ) -> None:
     names = [holder(f"N{n}") for n in range(holders)]
-    found = awards(donnees=v230({"TITULAIRE": names, "RENSEIGNEMENT": facts}))
-    assert [
-        (a["status"], a["grouping"], len(a["winners"]), [x["value"] for x in a["amounts"]])
-        for a in found
-    ] == expected
+    found = only(v230({"TITULAIRE": names, "RENSEIGNEMENT": facts}))
+    assert (
+        found["status"],
+        found["grouping"],
+        len(found["winners"]),
+        [amount["value"] for amount in found["amounts"]],
+    ) == expected
 
 
 def test_v230_several_main_codes_are_no_code() -> None:
@@ -1594,9 +1754,33 @@ def test_v230_the_buyer_s_number(address: dict[str, str], type: str) -> None:
     assert [id["type"] for id in buyer["identifiers"]] == [type]
 
 
-def test_v230_a_winner_and_no_award_at_once() -> None:
-    found = only(v230({"SANS_SUITE": "", "TITULAIRE": holder("Un")}))
-    assert found["status"] == "unclear"
+@pytest.mark.parametrize(
+    ("block", "decision", "status", "told"),
+    [
+        # The block speaks of the whole, and need not have any decision.
+        ({"TOTALEMENT_INFRUCTUEUX": ""}, None, "not-awarded", []),
+        ({"SANS_SUITE": ""}, None, "not-awarded", []),
+        ({"VALEUR_TOTALE": "5"}, None, "unclear", ["winner-missing"]),
+        ({"SANS_SUITE": ""}, {"NUM_LOT": "1"}, "not-awarded", []),
+        ({"ATTRIBUE_COMPORTE_LOT_INFRUCTUEUX": ""}, {"SANS_SUITE": ""}, "not-awarded", []),
+        ({}, {"SANS_SUITE": "", "TITULAIRE": holder("Un")}, "unclear", ["status"]),
+        ({"SANS_SUITE": ""}, {"TITULAIRE": holder("Un")}, "unclear", ["status"]),
+        # As in a notice of 2016: three lots awarded to nobody.
+        ({"SANS_SUITE": ""}, {"ATTRIBUE": ""}, "unclear", ["status", "winner-missing"]),
+    ],
+)
+def test_v230_no_award(block: Any, decision: Any, status: str, told: list[str]) -> None:
+    payload = v230(decision, **block)
+    if decision is None:
+        del payload["ATTRIBUTION"]["DECISION"]
+    found = only(payload)
+    assert (found["status"], [each["rule"] for each in found["notes"]]) == (status, told)
+
+
+def test_v230_the_place_of_the_whole() -> None:
+    place = {"LIEU_EXEC_LIVR": {"CP": "76400", "CODE_NUTS": "FR232"}}
+    found = only(v230({"TITULAIRE": holder("Un")}, objet=place))
+    assert found["nuts"] == [v("FR232", "donnees.OBJET.LIEU_EXEC_LIVR.CODE_NUTS")]
 
 
 # ---------------------------------------------------------------------------- all

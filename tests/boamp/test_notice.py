@@ -217,7 +217,7 @@ def test_a_deadline_is_kept_as_each_side_writes_it() -> None:
     ],
 )
 def test_the_format_is_told_by_the_root_key(payload: Any, kind: str) -> None:
-    result = read(donnees=payload)
+    result = read(donnees=payload, nature="APPEL_OFFRE")
     assert (result.notice["payload_kind"], result.warnings) == (kind, ())
     assert result.notice["donnees"] == payload
     assert json.loads(result.notice["donnees_raw"]) == payload
@@ -245,7 +245,7 @@ def test_the_format_is_told_by_the_root_key(payload: Any, kind: str) -> None:
 def test_a_payload_that_cannot_be_read_loses_nothing_else(
     donnees: str | None, kind: str, warnings: Any
 ) -> None:
-    result = read(donnees=donnees, objet="Travaux", titulaire=["A"])
+    result = read(donnees=donnees, nature="AUTRE", objet="Travaux", titulaire=["A"])
     assert result.problems == ()
     assert rules(result) == warnings
     notice = result.notice
@@ -256,6 +256,20 @@ def test_a_payload_that_cannot_be_read_loses_nothing_else(
     )
     assert notice["donnees_raw"] == (donnees or None)
     assert notice["awards"] == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"EFORMS": {"ContractAwardNotice": {}}},
+        {"FNSimple": {"initial": {}}},
+        {"MAPA": {}},
+        {"OBJET": {}},
+    ],
+)
+def test_an_award_notice_without_awards_is_told(payload: Any) -> None:
+    assert rules(read(donnees=payload)) == [("awards", "awards-none")]
+    assert rules(read(donnees=payload, nature="APPEL_OFFRE")) == []
 
 
 def test_the_message_of_an_unknown_root_names_it() -> None:
@@ -342,15 +356,22 @@ def test_one_linked_notice_alone_is_the_corrected_one(
     assert [(told["id"], told["action"]) for told in links] == [(id, action) for id in linked]
 
 
-def test_links_of_eforms() -> None:
-    changes = {"efac:Changes": {"efbc:ChangedNoticeIdentifier": {"#text": "8f1b-01"}}}
+@pytest.mark.parametrize(
+    ("part", "etat", "action"),
+    [
+        ("efac:Changes", "RECTIFICATIF", "corrects"),
+        ("efac:ContractModification", "MODIFICATION", "modifies"),
+    ],
+)
+def test_links_of_eforms(part: str, etat: str, action: str) -> None:
+    changes = {part: {"efbc:ChangedNoticeIdentifier": {"#text": "8f1b-01"}}}
     payload = eforms(organisations=BUYER, notice={"cbc:ContractFolderID": "0f7c"})
     notice = payload["EFORMS"]["ContractAwardNotice"]
     content = notice["ext:UBLExtensions"]["ext:UBLExtension"]["ext:ExtensionContent"]
     content["efext:EformsExtension"] |= changes
-    links = read(donnees=payload, etat="RECTIFICATIF").notice["links"]
+    links = read(donnees=payload, etat=etat).notice["links"]
     assert [(told["relation"], told["action"], told["id"], told["id_type"]) for told in links] == [
-        ("initial", "corrects", "8f1b-01", "other"),
+        ("initial", action, "8f1b-01", "other"),
         ("procedure", None, "0f7c", "contractfolderid"),
     ]
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dume_spider.boamp import planner as module
-from dume_spider.boamp.planner import Closed, Page, Planner
+from dume_spider.boamp.planner import FIRST_DAY, Closed, Page, Planner
 from dume_spider.boamp.query import DEPARTEMENTS, FAMILLES, OTHER, NoticeQuery, spellings
 
 MONDAY = date(2026, 6, 1)
@@ -291,6 +291,29 @@ def test_empty_days_in_several_windows_are_one_silence() -> None:
     assert [u.window.filters() for u in planner.judgement()] == [
         {"date_start": "2026-06-01", "date_end": "2028-08-09"}
     ]
+
+
+@pytest.mark.parametrize("shard", [(1, 1), (2, 3)])
+def test_before_the_first_notice_there_is_no_silence(shard: tuple[int, int]) -> None:
+    """A harvest without a first day asks for all days since 1990: it would never be complete."""
+    end, today = MONDAY + 41 * DAY, date(2030, 1, 1)
+    query = NoticeQuery(date_start=FIRST_DAY, date_end=end)
+
+    def judged(query: NoticeQuery, rows: list[Row]) -> list[tuple[date, date]]:
+        planner = Planner(query, today=today, shard=shard)
+        harvest(planner, Model(rows))
+        silent = [(u.window.date_start, u.window.date_end) for u in planner.judgement()]
+        assert planner.status == ("incomplete" if silent else "complete")
+        return silent
+
+    assert judged(query, some_rows(400, 42)) == []
+    # Later ones are told, and if it is all that there is.
+    later = judged(query.on(FIRST_DAY, MONDAY + 900 * DAY), some_rows(400, 42))
+    assert later
+    assert all(low >= MONDAY for low, _ in later)
+    assert min(judged(query, []))[0] < FIRST_DAY + 14 * DAY
+    # Who gives a first day knows that there is something.
+    assert min(judged(query.on(FIRST_DAY + DAY, end), some_rows(400, 42)))[0].year == 1990
 
 
 def test_a_day_that_is_not_over_is_probable_and_stands_apart() -> None:

@@ -20,6 +20,7 @@ from notices import (
     read,
     result,
     simple,
+    system,
     tender,
 )
 
@@ -119,6 +120,28 @@ def test_the_amount_is_the_contract_s(line: str, cells: dict[str, Any]) -> None:
     (row,) = lines(donnees=fnsimple(f"Titulaire : A SA\n{line}"))
     row.pop("montant_devise", None)
     assert {name: value for name, value in row.items() if name.startswith("montant")} == cells
+
+
+@pytest.mark.parametrize(("ceilings", "cell"), [(["5", "5"], 5), (["5", "6"], None)])
+def test_a_ceiling_that_is_stated_twice(ceilings: list[str], cell: int | None) -> None:
+    """Of a lot's result, and in the place of the tender's amount."""
+    values = {"cbc:MaximumValueAmount": [euros(ceiling) for ceiling in ceilings]}
+    (row,) = lines(
+        donnees=simple(
+            lots={
+                **lot("LOT-0001", "Lot unique"),
+                "cac:TenderingProcess": {"cac:ContractingSystem": system("fa-wo-rc")},
+            },
+            results=result(
+                "LOT-0001",
+                tender="TEN-1",
+                contract="CON-1",
+                **{"efac:FrameworkAgreementValues": values},
+            ),
+            tenders=tender("TEN-1", "LOT-0001", "TPA-1", euros("5")),
+        )
+    )
+    assert (row.get("montant"), row.get("montant_maximum")) == (None, cell)
 
 
 def test_ambiguous_amounts_are_left_out() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from notices import CITY, holder, record, v230
 
 from dume_spider.boamp.notice import read_notice
-from dume_spider.report.awards import AWARD, compare
+from dume_spider.report.awards import AWARD, Compared, compare
 from dume_spider.report.figures import Party, Survey
 from dume_spider.sandbox.boamp_rows import generate_notices
 from dume_spider.store.reading import StoreReader
@@ -19,15 +21,19 @@ from dume_spider.store.store import NoticeRow, Store
 NOTICES = list(generate_notices(200, 1, date(2026, 3, 1), date(2026, 3, 31)))
 
 
-@pytest.fixture
-def reader(tmp_path: Path) -> Iterator[StoreReader]:
-    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+def stored(folder: Path, notices: Iterable[dict[str, Any]]) -> StoreReader:
+    url = f"sqlite:///{folder / 'store.sqlite'}"
     store = Store(url)
     store.begin_run("run", "boamp", {}, datetime(2026, 4, 1, tzinfo=UTC))
-    rows = [NoticeRow.of(row["idweb"], row["dateparution"], row) for row in NOTICES]
+    rows = [NoticeRow.of(row["idweb"], row["dateparution"], row) for row in notices]
     store.keep("run", rows, ())
     store.close()
-    reader = StoreReader(url)
+    return StoreReader(url)
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[StoreReader]:
+    reader = stored(tmp_path, NOTICES)
     yield reader
     reader.close()
 
@@ -57,6 +63,22 @@ def test_awards_by_buyer(reader: StoreReader) -> None:
     assert (compared[-1].buyer, compared[-1].contracts) == (often, most + 3)
     missing = [each.notices - each.contracts for each in compared]
     assert missing == sorted(missing, reverse=True)
+
+
+def test_where_nothing_was_awarded_no_contract_is_missing(tmp_path: Path) -> None:
+    """Nobody is to be told to publish the contract of a call that came to nothing."""
+    infructueux, won = {"INFRUCTUEUX": ""}, {"TITULAIRE": holder("Un")}
+    payloads = {
+        "26-1": v230(infructueux),
+        "26-2": v230(infructueux, infructueux),
+        "26-3": v230(infructueux, won),
+        # What is not known may be a contract.
+        "26-4": v230({}),
+    }
+    notices = [record(idweb=idweb, donnees=payload) for idweb, payload in payloads.items()]
+    reader = stored(tmp_path, [*notices, record(idweb="26-5", donnees={"MAPA": {}})])
+    assert compare(reader, Survey()) == ([Compared(CITY, "C.C.A.S. de Test", 2, 0)], 1)
+    reader.close()
 
 
 def test_who_has_no_name_gets_that_of_the_notices(reader: StoreReader) -> None:

@@ -60,10 +60,25 @@ def test_which_shards_are_done(store_url: str) -> None:
     # The same again, and another day: the newest comes first, and older runs are known.
     begin(store, "1/2", "other day", day="2").let_go()
     begin(store, "2/2", "second again", day="1").let_go()
+    # Notices are owed to no file: nobody waits for their shards.
+    notices = {"run": "notices", "spider": "boamp", "arguments": {}, "started": STARTED}
+    take_up(store, {"shard": "1/2"}, **notices).let_go()
     newest, other = shared_harvests(store, 2)
     assert (newest.asked["day"], newest.missing) == ("1", [2])
     assert sorted(newest.runs) == ["first", "second", "second again"]
     assert (other.asked["day"], other.missing) == ("2", [1, 2])
+    store.close()
+
+
+def test_a_worker_that_was_started_twice_and_killed_once(store_url: str) -> None:
+    """What the killed one had begun is done with the other, but has no summary."""
+    store = Store(store_url)
+    first = begin(store, "1/1", "first", day="1")
+    begin(store, "1/1", "killed", day="1").let_go()
+    end(store, first)
+    (shared,) = shared_harvests(store, 1)
+    assert shared.shards == {1: Shard("first", True, {"status": "complete"})}
+    assert sorted(shared.runs) == ["first", "killed"]
     store.close()
 
 
