@@ -489,7 +489,7 @@ class _Table:
             return None
         # How many of the first keys may be blocks around the field.
         around = 0
-        while around < len(keys) - 1 and self.signature((keys[around],)) not in self.owners:
+        while around < len(keys) - 1 and not self._owns(keys[around]):
             around += 1
         foreign = [
             next((key for key in keys[:start] if not self._is_block(key)), None)
@@ -505,6 +505,11 @@ class _Table:
             if slot is not None:
                 return _Match(slot, None, stranger, len(words) > 1)
         return None
+
+    def _owns(self, key: str) -> bool:
+        """Whether the objects under a key keep their fields: donneesModification does, too."""
+        words = self.signature((key,))
+        return words in self.owners or words - self.signature(("donnees",)) in self.owners
 
     def _is_block(self, key: str) -> bool:
         return fold(key).startswith("donnees") or self.signature((key,)) in self.blocks
@@ -541,14 +546,17 @@ class _Search:
         self._variants: dict[_Slot, list[_KeyPath]] = {}
         self._unknown: list[_KeyPath] = []
         self._taken = 0
-        #: Fields under one common word in an unknown block, and what else each block has.
+        #: Fields in an unknown block, and how many with names of their own each block has.
         self._doubtful: list[tuple[_Match, _KeyPath]] = []
         self._specific: Counter[str] = Counter()
 
     def resolution(self, shape: _Shape) -> _Resolution:
         self._walk(shape, ())
         for match, path in self._doubtful:
-            if self._specific[match.foreign] >= self._table.enough:
+            # Where the contract has the field, a null is what it says: a block of unknown name
+            # may be of something else, such as its last avenant.
+            enough = match.specific or self._specific[match.foreign] >= self._table.enough
+            if enough and match.slot not in self._exact:
                 self._variants.setdefault(match.slot, []).append(path)
             else:
                 self._unknown.append(path)
@@ -585,14 +593,14 @@ class _Search:
     def _take(self, match: _Match, path: _KeyPath) -> None:
         if match.rank is not None:
             self._exact.setdefault(match.slot, []).append((match.rank, len(path), path))
-        elif match.foreign is None or match.specific:
-            self._specific[match.foreign] += 1
+        elif match.foreign is None:
             self._variants.setdefault(match.slot, []).append(path)
         elif 0 in path:
             # Several such objects would be of something else: lots, parties.
             self._unknown.append(path)
             return
         else:
+            self._specific[match.foreign] += match.specific
             self._doubtful.append((match, path))
         self._taken += 1
 

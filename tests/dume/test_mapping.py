@@ -636,6 +636,31 @@ def test_false_friends(missing, friend, path):
     assert not [problem for problem in mapped.problems if problem.rule == "ambiguous"]
 
 
+AVENANT = {"montant": 5, "dureeMois": 3, "dateNotification": "2024-06-01", "offresRecues": 2}
+
+
+@pytest.mark.parametrize(
+    "friend",
+    [
+        {"dernierAvenant": AVENANT},
+        {"donneesModification": AVENANT},
+        {"données_actes_sous_traitance": AVENANT},
+        {"lots": [AVENANT]},
+    ],
+)
+@pytest.mark.parametrize("field", sorted(AVENANT))
+def test_a_null_of_the_contract_is_not_filled_from_elsewhere(friend, field):
+    """What an avenant or a lot says is not what the contract said."""
+    row = MARCHE_ROW | {"donneesMP": MARCHE_ROW["donneesMP"] | {"dureeMois": None}} | friend
+    for place in (row, row["donneesMP"]):
+        if field in place:
+            place[field] = None
+    mapped = map_row(row, NAMES)
+    assert [(problem.path, problem.rule) for problem in mapped.problems] == [(field, "required")]
+    assert field not in mapped.record
+    assert mapped.unknown
+
+
 @pytest.mark.parametrize(
     ("row", "unknown"),
     [
