@@ -443,14 +443,22 @@ class _Table:
         own: the words of the object's own name; idTitulaire is the id of a titulaire.
         enough: how many fields with names of their own (formePrix, not id or objet) make an
             unknown block one of the contract, whose id and objet are the contract's.
+        in_list: the object is one of a list. An unknown block in it is the whole of it or of
+            something else (what a modification has changed from), never a part.
     """
 
     def __init__(
-        self, vocabulary: _Vocabulary, own: frozenset[str] = frozenset(), enough: int = 1
+        self,
+        vocabulary: _Vocabulary,
+        own: frozenset[str] = frozenset(),
+        *,
+        enough: int = 1,
+        in_list: bool = False,
     ) -> None:
         self.signature = vocabulary.signature
         self.own = own
         self.enough = enough
+        self.in_list = in_list
         self.slots: list[_Slot] = []
         #: Known names → the field, and how sure the name is (0 is the surest).
         self.exact: dict[tuple[str, ...], tuple[_Slot, int]] = {}
@@ -552,11 +560,12 @@ class _Search:
 
     def resolution(self, shape: _Shape) -> _Resolution:
         self._walk(shape, ())
+        has_own = bool(self._table.in_list and (self._exact or self._variants))
         for match, path in self._doubtful:
             # Where the contract has the field, a null is what it says: a block of unknown name
             # may be of something else, such as its last avenant.
             enough = match.specific or self._specific[match.foreign] >= self._table.enough
-            if enough and match.slot not in self._exact:
+            if enough and not has_own and match.slot not in self._exact:
                 self._variants.setdefault(match.slot, []).append(path)
             else:
                 self._unknown.append(path)
@@ -707,7 +716,8 @@ class FieldNames:
 
     def _table(self, type: ContractType, where: str) -> _Table:
         signature = self.vocabulary.signature
-        table = _Table(self.vocabulary, signature((where.rpartition(".")[2],)))
+        own = signature((where.rpartition(".")[2],))
+        table = _Table(self.vocabulary, own, in_list=bool(where))
         table.owners = self._owners
         if not where:
             table.enough = 2

@@ -661,6 +661,48 @@ def test_a_null_of_the_contract_is_not_filled_from_elsewhere(friend, field):
     assert mapped.unknown
 
 
+CHANGED = ("montant", "dureeMois", "titulaires")
+BARE_MODIFICATION = {key: value for key, value in MODIFICATION.items() if key not in CHANGED}
+
+
+@pytest.mark.parametrize(
+    ("list_", "item", "block", "fitted"),
+    [
+        (
+            "modifications",
+            BARE_MODIFICATION,
+            {"ancienneValeur": {"montant": 5, "dureeMois": 3}},
+            None,
+        ),
+        (
+            "modifications",
+            BARE_MODIFICATION,
+            {"marche": {"id": "2024M1", "objet": "Toits", "montant": 5, "dureeMois": 3}},
+            None,
+        ),
+        (
+            "titulaires",
+            {"id": SIRET},
+            {"mandataire": {"id": "99", "typeIdentifiant": "TVA"}},
+            {"id": SIRET, "typeIdentifiant": "SIRET"},
+        ),
+    ],
+)
+def test_an_entry_takes_nothing_from_a_block_within_it(list_, item, block, fitted):
+    """The block is of something else: what was there before, the contract, another party."""
+    mapped = map_row(without(MARCHE_ROW, list_) | {list_: [item | block]}, NAMES)
+    assert mapped.problems == ()
+    assert mapped.record[list_] == [{list_.removesuffix("s"): fitted or item}]
+    ((name, inner),) = block.items()
+    assert {key for key, _ in mapped.unknown} == {f"{list_}.{name}.{key}" for key in inner}
+
+
+def test_an_entry_in_a_block_of_another_name():
+    row = MARCHE_ROW | {"modifications": [{"avenant": MODIFICATION}]}
+    mapped = map_row(row, NAMES)
+    assert (mapped.record, mapped.problems, mapped.unknown) == (MARCHE, (), ())
+
+
 @pytest.mark.parametrize(
     ("row", "unknown"),
     [
