@@ -561,11 +561,17 @@ class _Search:
     def resolution(self, shape: _Shape) -> _Resolution:
         self._walk(shape, ())
         has_own = bool(self._table.in_list and (self._exact or self._variants))
+        # A block with fields that the contract has elsewhere is of something else, such as its
+        # last avenant; and where the contract has a field, a null is what it says.
+        others = {
+            match.foreign
+            for match, _ in self._doubtful
+            if match.specific and match.slot in self._exact and match.slot.name not in _META
+        }
         for match, path in self._doubtful:
-            # Where the contract has the field, a null is what it says: a block of unknown name
-            # may be of something else, such as its last avenant.
             enough = match.specific or self._specific[match.foreign] >= self._table.enough
-            if enough and not has_own and match.slot not in self._exact:
+            is_other = has_own or match.foreign in others or match.slot in self._exact
+            if enough and not is_other:
                 self._variants.setdefault(match.slot, []).append(path)
             else:
                 self._unknown.append(path)

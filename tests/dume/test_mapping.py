@@ -661,6 +661,19 @@ def test_a_null_of_the_contract_is_not_filled_from_elsewhere(friend, field):
     assert mapped.unknown
 
 
+def test_a_block_that_says_again_what_the_contract_says_is_of_something_else():
+    """So it gives nothing: not the rate of an avenant to a contract without an advance."""
+    row = without(MARCHE_ROW, "tauxAvance", "idAccordCadre")
+    strange = {"dureeMois": 3, "tauxAvance": 0.3, "idAccordCadre": "2020AC", "id": "7"}
+    mapped = map_row(row | {"avenant": strange}, NAMES)
+    assert mapped.record.keys() == MARCHE.keys() - {"tauxAvance", "idAccordCadre"}
+    assert {key for key, _ in mapped.unknown} == {f"avenant.{key}" for key in strange}
+    # The same reference and id do not make a block another's.
+    whole = {key: value for key, value in MARCHE_ROW.items() if key != "donneesMP"}
+    keys = {key: MARCHE_ROW[key] for key in ("referenceUnique", "id")}
+    assert map_row(keys | {"marche": whole | MARCHE_ROW["donneesMP"]}, NAMES).record == MARCHE
+
+
 CHANGED = ("montant", "dureeMois", "titulaires")
 BARE_MODIFICATION = {key: value for key, value in MODIFICATION.items() if key not in CHANGED}
 
