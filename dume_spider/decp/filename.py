@@ -79,7 +79,9 @@ class DecpFilename:
 def last_numbers(names: Iterable[str], day: date) -> dict[str, int]:
     """The highest number that each SIRET has on ``day``, over all formats.
 
-    Names that are not of DECP files are passed over: folders and data sets hold others too.
+    The next file goes past it: the JSON and the XML file of one set share their number, and
+    one that is free below may have been published. Names that are not of DECP files are passed
+    over: folders and data sets hold others too.
     """
     last: dict[str, int] = {}
     mark = f"-{day.isoformat()}-"
@@ -92,12 +94,3 @@ def last_numbers(names: Iterable[str], day: date) -> dict[str, int]:
             continue
         last[parsed.siret] = max(last.get(parsed.siret, 0), parsed.number)
     return last
-
-
-def next_number(names: Iterable[str], siret: str, day: date) -> int:
-    """The number of the next file of ``siret`` on ``day``, given the ``names`` there are.
-
-    It is over all formats, because the JSON and the XML file of one run share their
-    number, and past the highest: a number once left free may have been published.
-    """
-    return last_numbers(names, day).get(siret, 0) + 1

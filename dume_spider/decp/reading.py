@@ -230,12 +230,18 @@ class _Scanner:
 _LISTS = {name: type for type, name in RECORD_NAME.items()}
 
 
-def _read_json(path: Path, file: BinaryIO) -> Iterator[FileRecord]:
+def _read_json(path: Path, file: Any) -> Iterator[FileRecord]:
+    marked = file.peek(_STEP).startswith(codecs.BOM_UTF8)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
         yield from _read_document(path, _Scanner(path, text))
     finally:
         text.detach()  # the file is the caller's to close
+    if marked:
+        raise DecpFileError(
+            f"{path}: starts with a byte order mark (BOM), which JSON must not have and the "
+            "State's pipeline does not read; save it as UTF-8 without BOM"
+        )
 
 
 def _read_document(path: Path, scanner: _Scanner) -> Iterator[FileRecord]:
@@ -262,10 +268,14 @@ def _read_document(path: Path, scanner: _Scanner) -> Iterator[FileRecord]:
 
 
 def _read_lists(path: Path, scanner: _Scanner) -> Iterator[FileRecord]:
+    known = set()
     for key in scanner.members():
         if key not in _LISTS:
             scanner.value()
             continue
+        if key in known:
+            raise scanner.error(f"it has 'marches.{key}' twice")
+        known.add(key)
         if scanner.peek() != "[":
             raise DecpFileError(f"{path}: 'marches.{key}' is not a list of records; {_ADVICE}")
         for number, record in enumerate(scanner.items()):
@@ -346,14 +356,35 @@ class _EntityError(Exception):
 
 
 def _name(element: Any) -> str:
-    """The name of an element, without its name space (the format has none)."""
+    """The name of an element; in a name space, of which the format has none, ``{space}name``."""
     if element.tag is etree.Entity:
         raise _EntityError(element.text)
-    return etree.QName(element).localname
+    return element.tag
 
 
 def _text(element: Any) -> str:
     return "".join(element.itertext())
+
+
+#: The attributes that the XSDs allow: they say where the XSD is.
+_LOCATIONS = {
+    f"{{http://www.w3.org/2001/XMLSchema-instance}}{name}"
+    for name in ("schemaLocation", "noNamespaceSchemaLocation")
+}
+
+
+def _extras(element: Any, *, of_list: bool = False) -> dict[str, str]:
+    """What JSON cannot say of an element, under keys that no format has.
+
+    Attributes are ``@name``, text among elements (in a list, any text) ``#text``: so does the
+    State's pipeline (xmltodict) name them before the schema refuses them.
+    """
+    extras = {f"@{name}": text for name, text in element.items() if name not in _LOCATIONS}
+    if len(element) or of_list:
+        text = "".join(filter(None, (element.text, *(child.tail for child in element)))).strip()
+        if text:
+            extras["#text"] = text
+    return extras
 
 
 def _regime_of(element: Any, type: ContractType) -> Regime:
@@ -432,7 +463,7 @@ def _object(node: dict[str, Any], root: dict[str, Any]) -> _Convert:
     }
 
     def convert(element: Any) -> Any:
-        value: dict[str, Any] = {}
+        value: dict[str, Any] = _extras(element)
         for child in element:
             name = _name(child)
             field = fields.get(name, _as_it_is)(child)
@@ -443,7 +474,7 @@ def _object(node: dict[str, Any], root: dict[str, Any]) -> _Convert:
                 value[name] = [value[name], field]
             else:
                 value[name] = field
-        return value if len(element) or not _text(element).strip() else _text(element)
+        return value if len(element) or not _text(element).strip() else _as_it_is(element)
 
     return convert
 
@@ -464,7 +495,7 @@ def _wrapped_items(item: dict[str, Any], root: dict[str, Any]) -> _Convert:
             if _JSON_NAMES.get(name) == wrapper:
                 name = wrapper
             found.append({name: convert(child) if name == wrapper else _as_it_is(child)})
-        return found
+        return _with_extras(found, element)
 
     return items
 
@@ -473,18 +504,26 @@ def _items(tag: str, convert: _Convert) -> _Convert:
     """The items of a list of 2019, which holds the objects themselves."""
 
     def items(element: Any) -> Any:
-        return [
+        found = [
             convert(child) if _name(child) == tag else {_name(child): _as_it_is(child)}
             for child in element
         ]
+        return _with_extras(found, element)
 
     return items
 
 
+def _with_extras(items: list[Any], element: Any) -> list[Any]:
+    """The items of a list, and what else its element has as one more."""
+    extras = _extras(element, of_list=True)
+    return [*items, extras] if extras else items
+
+
 def _as_it_is(element: Any) -> Any:
-    if not len(element):
-        return _text(element)
-    return {_name(child): _as_it_is(child) for child in element}
+    extras = _extras(element)
+    if len(element):
+        return {**extras, **{_name(child): _as_it_is(child) for child in element}}
+    return {**extras, "#text": _text(element)} if extras else _text(element)
 
 
 def _leaf(node: dict[str, Any]) -> _Convert:
@@ -497,8 +536,10 @@ def _leaf(node: dict[str, Any]) -> _Convert:
     trimmed = kind != "string" or "pattern" in node
 
     def convert(element: Any) -> Any:
-        if len(element):
-            return _as_it_is(element)
+        if len(element) or element.attrib:
+            value = _as_it_is(element)
+            if not isinstance(value, str):
+                return value
         text = _text(element)
         short = text.strip(" \t\r\n")
         if kind == "boolean":

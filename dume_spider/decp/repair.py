@@ -255,22 +255,24 @@ def fold(text: str) -> str:
 
 # ---------------------------------------------------------------------------- numbers, dates
 
-_DECIMAL = re.compile(r"([0-9]+)(?:[.,]([0-9]+))?")
+# Spaces stand between groups of three digits and nowhere else: "10 20" may be two numbers.
+_DECIMAL = re.compile(r"([0-9]+|[0-9]{1,3}(?: [0-9]{3})+)(?:[.,]([0-9]+))?")
 
 
 def number_of(text: str, *, currency: bool) -> int | float | None:
-    """The number that a text stands for, if that is certain.
+    """The number that a text, cleaned by :func:`clean`, stands for, if that is certain.
 
     Three decimals and more are not (``1.234`` may be a thousand), unless a zero comes
     before the mark (``0.125``).
     """
-    text = "".join(text.split())
     if currency:
         text = text.removeprefix("€") if text.startswith("€") else text.removesuffix("€")
-    match = _DECIMAL.fullmatch(text)
-    if match is None or len(text) > _EXACT_DIGITS:
+    match = _DECIMAL.fullmatch(text.strip())
+    if match is None:
         return None
-    whole, decimals = match[1], match[2]
+    whole, decimals = match[1].replace(" ", ""), match[2]
+    if len(whole) + len(decimals or "") > _EXACT_DIGITS:
+        return None
     if decimals is None:
         return int(whole)
     if len(decimals) > 2 and whole != "0":

@@ -31,7 +31,13 @@ from stdnum import luhn
 from stdnum.eu import vat
 from stdnum.fr import siret
 
-from dume_spider.decp.regime import BUYER_FIELD, DECIDING_DATE, ContractType, Regime
+from dume_spider.decp.regime import (
+    BUYER_FIELD,
+    DECIDING_DATE,
+    FIRST_DAY_OF_2022_REGIME,
+    ContractType,
+    Regime,
+)
 from dume_spider.decp.verdict import Problem, quote
 from dume_spider.exceptions import ArgumentError
 
@@ -561,6 +567,8 @@ def _date(contract: Contract) -> Found:
             yield path, f"{quote(text)} is not a day of the calendar written YYYY-MM-DD"
 
 
+_FIRST_DAY_OF_2022 = FIRST_DAY_OF_2022_REGIME.isoformat()
+
 #: The years that the State's patterns let pass.
 _YEARS = {MP: ("2010", "2039"), CC: ("2000", "2099")}
 
@@ -576,6 +584,22 @@ def _date_years(contract: Contract) -> Found:
     for path, text, day, _ in contract.dates:
         if day is not None and not first <= day[:4] <= last:
             yield path, f"{quote(text)} is not of the years {first} to {last}"
+
+
+@_rule(
+    "regime",
+    ERROR,
+    "A contract notified or signed from 1 January 2024 on is in the format of 2022.",
+    "README of the format; the State's pipeline reads no other file",
+    regimes=(R2019,),
+)
+def _regime(contract: Contract) -> Found:
+    last = f"{_YEARS[contract.type][1]}-12-31"
+    if contract.notified is not None and _FIRST_DAY_OF_2022 <= contract.notified <= last:
+        yield (
+            DECIDING_DATE[contract.type],
+            f"{quote(contract.notified)} is not before 2024: publish it in the format of 2022",
+        )
 
 
 def _future(contract: Contract, fields: tuple[str | None, ...]) -> Iterator[tuple[str, str]]:

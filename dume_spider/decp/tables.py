@@ -21,6 +21,7 @@ import orjson
 from dume_spider.decp.folder import Part, output_error
 from dume_spider.decp.regime import BUYER_FIELD, ContractType, Regime
 from dume_spider.decp.schema import record_schema
+from dume_spider.decp.version import modifications_of
 from dume_spider.exceptions import OutputError
 
 TableFormat = Literal["csv", "parquet", "xlsx"]
@@ -152,7 +153,7 @@ def flat_rows(
         line["lieuExecution_code"] = place.get("code")
         line["lieuExecution_typeCode"] = place.get("typeCode")
         line["lieuExecution_nom"] = _name(place.get("nom"))
-    modifications = _items(record.get("modifications", ()), "modification")
+    modifications = modifications_of(record, type, regime)
     line["modifications"] = len(modifications)
     line["actesSousTraitance"] = len(record.get("actesSousTraitance", ()))
     amount = AMOUNT_FIELD[type]

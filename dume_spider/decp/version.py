@@ -106,6 +106,21 @@ def _values(entry: object, growing: _Growing, names: Iterable[str]) -> list[Any]
     return [entry.get(name) if isinstance(entry, dict) else None for name in names]
 
 
+def modifications_of(record: Record, type: ContractType, regime: Regime) -> list[Record]:
+    """The modifications of a schema-valid record, in the order in which they were made.
+
+    That of their ids, or, in the 2019 regime, of their dates: the lists of the services have
+    no order that is known. Entries that are no objects are left out.
+    """
+    growing = _GROWING[type, regime][0]
+    entries = sorted(
+        _entries(record, growing),
+        key=lambda entry: _sort_key(_values(entry, growing, growing.order)),
+    )
+    bare = (entry[growing.wrapper] if growing.wrapper else entry for entry in entries)
+    return [entry for entry in bare if isinstance(entry, dict)]
+
+
 def rank(record: Record, type: ContractType, regime: Regime) -> Rank:
     """The rank of a schema-valid DECP record of ``type`` and ``regime``."""
     additions = 0

@@ -443,14 +443,22 @@ class _Table:
         own: the words of the object's own name; idTitulaire is the id of a titulaire.
         enough: how many fields with names of their own (formePrix, not id or objet) make an
             unknown block one of the contract, whose id and objet are the contract's.
+        in_list: the object is one of a list. An unknown block in it is the whole of it or of
+            something else (what a modification has changed from), never a part.
     """
 
     def __init__(
-        self, vocabulary: _Vocabulary, own: frozenset[str] = frozenset(), enough: int = 1
+        self,
+        vocabulary: _Vocabulary,
+        own: frozenset[str] = frozenset(),
+        *,
+        enough: int = 1,
+        in_list: bool = False,
     ) -> None:
         self.signature = vocabulary.signature
         self.own = own
         self.enough = enough
+        self.in_list = in_list
         self.slots: list[_Slot] = []
         #: Known names → the field, and how sure the name is (0 is the surest).
         self.exact: dict[tuple[str, ...], tuple[_Slot, int]] = {}
@@ -489,7 +497,7 @@ class _Table:
             return None
         # How many of the first keys may be blocks around the field.
         around = 0
-        while around < len(keys) - 1 and self.signature((keys[around],)) not in self.owners:
+        while around < len(keys) - 1 and not self._owns(keys[around]):
             around += 1
         foreign = [
             next((key for key in keys[:start] if not self._is_block(key)), None)
@@ -505,6 +513,11 @@ class _Table:
             if slot is not None:
                 return _Match(slot, None, stranger, len(words) > 1)
         return None
+
+    def _owns(self, key: str) -> bool:
+        """Whether the objects under a key keep their fields: donneesModification does, too."""
+        words = self.signature((key,))
+        return words in self.owners or words - self.signature(("donnees",)) in self.owners
 
     def _is_block(self, key: str) -> bool:
         return fold(key).startswith("donnees") or self.signature((key,)) in self.blocks
@@ -541,14 +554,24 @@ class _Search:
         self._variants: dict[_Slot, list[_KeyPath]] = {}
         self._unknown: list[_KeyPath] = []
         self._taken = 0
-        #: Fields under one common word in an unknown block, and what else each block has.
+        #: Fields in an unknown block, and how many with names of their own each block has.
         self._doubtful: list[tuple[_Match, _KeyPath]] = []
         self._specific: Counter[str] = Counter()
 
     def resolution(self, shape: _Shape) -> _Resolution:
         self._walk(shape, ())
+        has_own = bool(self._table.in_list and (self._exact or self._variants))
+        # A block with fields that the contract has elsewhere is of something else, such as its
+        # last avenant; and where the contract has a field, a null is what it says.
+        others = {
+            match.foreign
+            for match, _ in self._doubtful
+            if match.specific and match.slot in self._exact and match.slot.name not in _META
+        }
         for match, path in self._doubtful:
-            if self._specific[match.foreign] >= self._table.enough:
+            enough = match.specific or self._specific[match.foreign] >= self._table.enough
+            is_other = has_own or match.foreign in others or match.slot in self._exact
+            if enough and not is_other:
                 self._variants.setdefault(match.slot, []).append(path)
             else:
                 self._unknown.append(path)
@@ -585,14 +608,14 @@ class _Search:
     def _take(self, match: _Match, path: _KeyPath) -> None:
         if match.rank is not None:
             self._exact.setdefault(match.slot, []).append((match.rank, len(path), path))
-        elif match.foreign is None or match.specific:
-            self._specific[match.foreign] += 1
+        elif match.foreign is None:
             self._variants.setdefault(match.slot, []).append(path)
         elif 0 in path:
             # Several such objects would be of something else: lots, parties.
             self._unknown.append(path)
             return
         else:
+            self._specific[match.foreign] += match.specific
             self._doubtful.append((match, path))
         self._taken += 1
 
@@ -699,7 +722,8 @@ class FieldNames:
 
     def _table(self, type: ContractType, where: str) -> _Table:
         signature = self.vocabulary.signature
-        table = _Table(self.vocabulary, signature((where.rpartition(".")[2],)))
+        own = signature((where.rpartition(".")[2],))
+        table = _Table(self.vocabulary, own, in_list=bool(where))
         table.owners = self._owners
         if not where:
             table.enough = 2

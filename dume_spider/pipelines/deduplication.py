@@ -43,7 +43,8 @@ class DeduplicationPipeline:
     """Saves records in the store and lets only new and updated ones pass.
 
     The newest version of a record's reference wins (most modifications, then the latest
-    dates); the others leave as ``superseded``. A record that is in a file already leaves as
+    dates); the others leave as ``superseded``, and what only they have of modifications, acts
+    and execution data is merged into it. A record that is in a file already leaves as
     ``unchanged``, and so does a notice whose row is in the store already.
     """
 

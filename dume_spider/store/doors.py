@@ -183,43 +183,48 @@ def settle(
 ) -> Settled | None:
     """What a reference becomes, from its base and the versions received in this run.
 
-    The newest eligible version wins and takes over the modifications, acts and execution
-    data that only the base or the other eligible versions have: they are merged in the
-    order of their age, so a year harvested at once gives what daily harvests give. Those
-    that are ``known`` (as received) from before the run are in the base already, or were
-    left aside. When the base itself is the newest, it stands. ``None``: no version is
-    eligible.
+    The newest eligible version wins, else the base stands. It takes over the modifications,
+    acts and execution data that only the base or the other versions have: they are merged in
+    the order of their age, so that a year harvested at once, by the day, or by the day and
+    backwards gives the same. Those that are ``known`` (as received) from before the run are in
+    the base already. ``None``: no version is eligible, and none adds to the base.
     """
     pool: dict[bytes, Candidate | Version] = {}
+    older: dict[bytes, Candidate | Version] = {}
     for version in versions:
-        if is_eligible(version, base):
-            pool.setdefault(version.received, version)
-    if not pool:
+        (pool if is_eligible(version, base) else older).setdefault(version.received, version)
+    best = max(pool.values(), key=order, default=base)
+    if best is None:
         return None
-    best = max(pool.values(), key=order)
     if base is not None and best.received == base.received:
-        return Settled(base, base.record, base.fingerprint)
+        best = base
+        stands = Settled(base, base.record, base.fingerprint)
+    else:
+        stands = Settled(best, _own(best), best.received)
     kind = best.type, best.regime
-    older = []
-    # Of another format nothing can be taken over.
-    if base is not None and (base.type, base.regime) == kind:
-        older.append(base.record)
-    older += [
-        _own(version)
-        for version in sorted(pool.values(), key=order)
-        if version is not best
-        and version.received not in known
-        and (version.type, version.regime) == kind
-    ]
-    own = _own(best)
-    if older:
-        records = [orjson.loads(record) for record in (*older, own)]
+
+    def additions(versions: Iterable[Candidate | Version]) -> list[bytes]:
+        return [
+            _own(version)
+            for version in sorted(versions, key=order)
+            if version.received != best.received
+            and version.received not in known
+            # Of another format nothing can be taken over.
+            and (version.type, version.regime) == kind
+        ]
+
+    parts = additions(older.values())
+    if base is not None and best is not base and (base.type, base.regime) == kind:
+        parts.append(base.record)
+    parts += additions(pool.values())
+    if parts:
+        records = [orjson.loads(record) for record in (*parts, stands.record)]
         merged = records[0]
         for record in records[1:]:
             merged = merge(merged, record, *kind)
         if merged is not records[-1]:
             return Settled(best, orjson.dumps(merged), fingerprint(merged))
-    return Settled(best, own, best.received)
+    return stands if pool else None
 
 
 def _own(version: Candidate | Version) -> bytes:

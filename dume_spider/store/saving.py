@@ -40,6 +40,7 @@ from dume_spider.store.doors import (
     Version,
     contract_of,
     is_eligible,
+    order,
     same_data,
     settle,
 )
@@ -292,8 +293,13 @@ class _Case:
         if self.in_run and self.base is not None and row.received == self.base.received:
             seen.append(self.base)  # it was received again and is the best so far
         arrived = [candidate for _, candidate in self.arrivals]
-        if any(is_eligible(candidate, self.base) for candidate in arrived):
-            self._become(settle(self.base, [*seen, *arrived], known))
+        settled = settle(self.base, [*seen, *arrived], known)
+        # An older one counts only for what it adds.
+        if settled is not None and (
+            any(is_eligible(candidate, self.base) for candidate in arrived)
+            or settled.fingerprint != row.fingerprint
+        ):
+            self._become(settled)
             stored.add(self.best)
         for candidate in arrived:
             if candidate.received not in stored:
@@ -318,17 +324,18 @@ class _Case:
             else contract_of(orjson.loads(best.record), best.type, best.regime),
         }
         standing = None if row is None else (row.received, row.fingerprint)
-        if best is self.base:
+        if best is self.base and settled.fingerprint == best.fingerprint:
             self.now["version"] = best.number
         elif standing == (best.received, settled.fingerprint):
             self.now["version"] = row.version
         else:
             self.record = settled.record
         if self.before is None or row.received != best.received:
-            self.winner = (
-                best
-                if isinstance(best, Candidate)
-                else next(c for _, c in self.arrivals if c.received == best.received)
+            arrived = [candidate for _, candidate in self.arrivals]
+            # Where only older ones arrived, that which is the newest of them.
+            self.winner = next(
+                (candidate for candidate in arrived if candidate.received == best.received),
+                max(arrived, key=order),
             )
 
     @property
@@ -505,7 +512,7 @@ class Saver:
             if case.record is not None:
                 number += 1
                 now["version"] = number
-                if case.winner is None:
+                if case.winner is None or case.winner.received != case.best:
                     copies.append(case)
                 else:
                     version = self._version(number, case.winner, now["fingerprint"], case.record)
@@ -609,7 +616,7 @@ class Saver:
         }
 
     def _copy(self, case: _Case) -> None:
-        """Store the best version of this run again, with what an older arrival adds to it."""
+        """Store the best version again, with what an older arrival adds to it."""
         row = self._connection.execute(
             select(versions).where(
                 versions.c.record_id == case.row.id, versions.c.number == case.row.version
@@ -618,6 +625,7 @@ class Saver:
         values = {
             **row._mapping,
             "number": case.now["version"],
+            "run": self._run,
             "fingerprint": case.now["fingerprint"],
             "record": case.record,
             "received_record": row.received_record or row.record,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dume_spider.decp.filename import FORMATS, DecpFilename, last_numbers, next_number
+from dume_spider.decp.filename import FORMATS, DecpFilename, last_numbers
 
 SIRET = "21690123100011"
 OTHER = "21350238800019"
@@ -109,20 +109,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("names", "siret", "number"),
-    [
-        ([], SIRET, 1),
-        (NAMES, SIRET, 4),
-        (NAMES, OTHER, 101),
-        (NAMES, "35600000000048", 1),
-        (NAMES[3:4], SIRET, 1),
-    ],
-    ids=["none", "over formats and cases", "past 99", "another's", "another day's"],
-)
-def test_next_number(names, siret, number):
-    assert next_number(iter(names), siret, DAY) == number
-
-
 def test_last_numbers():
-    assert last_numbers(NAMES, DAY) == {SIRET: 3, OTHER: 100}
+    """Over formats and cases, past 99, each SIRET and day for itself."""
+    assert last_numbers(iter(NAMES), DAY) == {SIRET: 3, OTHER: 100}
+    assert last_numbers(NAMES[3:4], DAY) == last_numbers([], DAY) == {}

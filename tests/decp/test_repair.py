@@ -238,6 +238,12 @@ SCALARS = [
     scalar("montant", "€ 12.5", 12.5, "number"),
     scalar("montant", "12,00", 12, "number"),
     scalar("montant", "0,125", 0.125, "number"),
+    # Spaces are between thousands: elsewhere they may part two numbers.
+    scalar("montant", "1000 2000", "1000 2000", "type", "'1000 2000' is not a number"),
+    scalar("montant", "12 34,5", "12 34,5", "type", "'12 34,5' is not a number"),
+    scalar("montant", "10\n20", "10 20", "type", "'10\\n20' is not a number"),
+    scalar("offresRecues", "3 5", "3 5", "type", "'3 5' is not a whole number"),
+    scalar("tauxAvance", "0 1", "0 1", "type", "'0 1' is not a number"),
     scalar("montant", "1.234", "1.234", "type", "'1.234' is not a number"),
     scalar("montant", "1.234,56", "1.234,56", "type", "'1.234,56' is not a number"),
     scalar("montant", "-5", "-5", "type", "'-5' is not a number"),

@@ -445,6 +445,31 @@ FAILING = [
         [("dateSignature", "'1999-12-31' is not of the years 2000 to 2099")],
     ),
     (
+        "regime",
+        MP19,
+        {
+            "dateNotification": "2024-01-01+01:00",
+            "datePublicationDonnees": "2024-01-02",
+            "modifications": [],
+        },
+        [
+            (
+                "dateNotification",
+                "'2024-01-01' is not before 2024: publish it in the format of 2022",
+            )
+        ],
+    ),
+    (
+        "regime",
+        CC19,
+        {
+            "dateSignature": "2024-01-01",
+            "datePublicationDonnees": "2024-01-02",
+            "dateDebutExecution": "2024-02-01",
+        },
+        [("dateSignature", "'2024-01-01' is not before 2024: publish it in the format of 2022")],
+    ),
+    (
         "date-future",
         MP22,
         {"datePublicationDonnees": "2025-01-01"},
@@ -898,6 +923,9 @@ PASSING = [
     ("date-years", CC19, {"dateSignature": "2000-01-01"}),
     ("date-years", MP22, {"dateNotification": "2039-12-31"}),
     ("date-years", CC22, {"dateSignature": "2099-12-31"}),
+    ("regime", MP19, {"dateNotification": "2023-12-31+01:00"}),
+    # Modified, or published, under the new format: it stays in the one that it began in.
+    ("regime", MP19, {"datePublicationDonnees": "2024-06-01"}),
     ("date-future", MP22, {"dateNotification": "2024-03-05"}),
     ("date-future-start", CC22, {"dateDebutExecution": "2024-12-31"}),
     ("date-future-other", MP22, {f"{M0}.datePublicationDonneesModification": "2024-12-31"}),

@@ -111,6 +111,23 @@ def test_every_column_is_filled_by_some_golden_record() -> None:
     assert {name for row in rows for name in row} == {column.name for column in COLUMNS}
 
 
+def test_the_last_modification_is_told_by_its_id_or_date_not_by_its_place() -> None:
+    later = {"id": 2, "montant": 900, "dureeMois": 9}
+    earlier = {"id": 1, "montant": 500, "dureeMois": 5}
+    record = next(iter(read_records(GOLDEN / "2022.json"))).record
+    record["modifications"] = [{"modification": later}, {"modification": earlier}]
+    row, *_ = flat_rows("dume", "R", ContractType.MARCHE, Regime.R2022, record)
+    assert (row["modification_montant"], row["modification_dureeMois"]) == (900, 9)
+
+    later = {"dateNotificationModification": "2020-10-01", "montant": 900}
+    earlier = {"dateNotificationModification": "2020-09-01", "montant": 500, "dureeMois": 5}
+    record = next(iter(read_records(GOLDEN / "2019.json"))).record
+    record["modifications"] = [later, earlier, "no object"]
+    row, *_ = flat_rows("dume", "R", ContractType.MARCHE, Regime.R2019, record)
+    assert (row["modification_montant"], row["modification_dureeMois"]) == (900, 5)
+    assert row["modifications"] == 2
+
+
 def test_keys_of_no_format_do_not_enter() -> None:
     record = json.loads((GOLDEN / "2019.json").read_text(encoding="utf-8"))["marches"][0]
     record |= {"titulaire_id": {}, "techniques": ["x"], "source": "y", "uid": "z"}

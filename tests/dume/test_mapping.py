@@ -636,6 +636,86 @@ def test_false_friends(missing, friend, path):
     assert not [problem for problem in mapped.problems if problem.rule == "ambiguous"]
 
 
+AVENANT = {"montant": 5, "dureeMois": 3, "dateNotification": "2024-06-01", "offresRecues": 2}
+
+
+@pytest.mark.parametrize(
+    "friend",
+    [
+        {"dernierAvenant": AVENANT},
+        {"donneesModification": AVENANT},
+        {"données_actes_sous_traitance": AVENANT},
+        {"lots": [AVENANT]},
+    ],
+)
+@pytest.mark.parametrize("field", sorted(AVENANT))
+def test_a_null_of_the_contract_is_not_filled_from_elsewhere(friend, field):
+    """What an avenant or a lot says is not what the contract said."""
+    row = MARCHE_ROW | {"donneesMP": MARCHE_ROW["donneesMP"] | {"dureeMois": None}} | friend
+    for place in (row, row["donneesMP"]):
+        if field in place:
+            place[field] = None
+    mapped = map_row(row, NAMES)
+    assert [(problem.path, problem.rule) for problem in mapped.problems] == [(field, "required")]
+    assert field not in mapped.record
+    assert mapped.unknown
+
+
+def test_a_block_that_says_again_what_the_contract_says_is_of_something_else():
+    """So it gives nothing: not the rate of an avenant to a contract without an advance."""
+    row = without(MARCHE_ROW, "tauxAvance", "idAccordCadre")
+    strange = {"dureeMois": 3, "tauxAvance": 0.3, "idAccordCadre": "2020AC", "id": "7"}
+    mapped = map_row(row | {"avenant": strange}, NAMES)
+    assert mapped.record.keys() == MARCHE.keys() - {"tauxAvance", "idAccordCadre"}
+    assert {key for key, _ in mapped.unknown} == {f"avenant.{key}" for key in strange}
+    # The same reference and id do not make a block another's.
+    whole = {key: value for key, value in MARCHE_ROW.items() if key != "donneesMP"}
+    keys = {key: MARCHE_ROW[key] for key in ("referenceUnique", "id")}
+    assert map_row(keys | {"marche": whole | MARCHE_ROW["donneesMP"]}, NAMES).record == MARCHE
+
+
+CHANGED = ("montant", "dureeMois", "titulaires")
+BARE_MODIFICATION = {key: value for key, value in MODIFICATION.items() if key not in CHANGED}
+
+
+@pytest.mark.parametrize(
+    ("list_", "item", "block", "fitted"),
+    [
+        (
+            "modifications",
+            BARE_MODIFICATION,
+            {"ancienneValeur": {"montant": 5, "dureeMois": 3}},
+            None,
+        ),
+        (
+            "modifications",
+            BARE_MODIFICATION,
+            {"marche": {"id": "2024M1", "objet": "Toits", "montant": 5, "dureeMois": 3}},
+            None,
+        ),
+        (
+            "titulaires",
+            {"id": SIRET},
+            {"mandataire": {"id": "99", "typeIdentifiant": "TVA"}},
+            {"id": SIRET, "typeIdentifiant": "SIRET"},
+        ),
+    ],
+)
+def test_an_entry_takes_nothing_from_a_block_within_it(list_, item, block, fitted):
+    """The block is of something else: what was there before, the contract, another party."""
+    mapped = map_row(without(MARCHE_ROW, list_) | {list_: [item | block]}, NAMES)
+    assert mapped.problems == ()
+    assert mapped.record[list_] == [{list_.removesuffix("s"): fitted or item}]
+    ((name, inner),) = block.items()
+    assert {key for key, _ in mapped.unknown} == {f"{list_}.{name}.{key}" for key in inner}
+
+
+def test_an_entry_in_a_block_of_another_name():
+    row = MARCHE_ROW | {"modifications": [{"avenant": MODIFICATION}]}
+    mapped = map_row(row, NAMES)
+    assert (mapped.record, mapped.problems, mapped.unknown) == (MARCHE, (), ())
+
+
 @pytest.mark.parametrize(
     ("row", "unknown"),
     [

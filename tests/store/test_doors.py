@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -36,7 +37,7 @@ def stored(candidate: Candidate) -> Version:
     )
 
 
-def ids(settled: Settled | None) -> Any:
+def ids(settled: Settled | Version | None) -> Any:
     """The ids of the modifications of what was settled."""
     if settled is None:
         return None
@@ -52,9 +53,10 @@ def ids(settled: Settled | None) -> Any:
         # As new as the base: it takes its place, and takes over what only that has.
         ((1,), [(2,)], [1, 2]),
         ((1, 2), [(1, 2, 3)], [1, 2, 3]),
-        # Older than the base.
-        ((1, 2), [(3,)], None),
-        ((1, 2), [(3,), (4, 5)], [1, 2, 4, 5]),
+        # Older than the base: it counts for what it adds.
+        ((1, 2), [(1,)], None),
+        ((1, 2), [(3,)], [1, 2, 3]),
+        ((1, 2), [(3,), (4, 5)], [1, 2, 3, 4, 5]),
         # Harvested at once or one by one, the same comes out.
         (None, [(1,), (2,), (3, 4)], [1, 2, 3, 4]),
     ],
@@ -120,22 +122,50 @@ def test_no_order_of_arrival_counts(base: Any, found: Any, data: Any, candidate:
         for c in versions
         if stands is None or c.rank >= stands.rank or c.received == stands.received
     ]
-    if not eligible:
+    older = [c for c in versions if c not in eligible]
+    best = max(eligible, key=order, default=stands)
+    # By definition: from the oldest to the newest, each takes over what it lacks.
+    steps = [orjson.loads(v.record) for v in sorted(older, key=order)]
+    others = [orjson.loads(v.record) for v in sorted(eligible, key=order) if v is not best]
+    if stands is None:
+        steps += [*others, orjson.loads(best.record)]
+    elif best.received == stands.received:
+        steps += [*others, orjson.loads(stands.record)]
+    else:
+        steps += [orjson.loads(stands.record), *others, orjson.loads(best.record)]
+    record = steps[0]
+    for step in steps[1:]:
+        record = merge(record, step, ContractType.MARCHE, Regime.R2022)
+    if not eligible and record == orjson.loads(stands.record):
         assert settled is again is None
         return
     assert (settled.record, settled.fingerprint) == (again.record, again.fingerprint)
-    best = max(eligible, key=order)
     assert settled.best.received == best.received
-    if stands is not None and best.received == stands.received:
-        assert settled.record == stands.record
-        return
-    # By definition: from the oldest to the newest, each takes over what it lacks.
-    record = None if stands is None else orjson.loads(stands.record)
-    for version in sorted(eligible, key=order):
-        own = orjson.loads(version.record)
-        kind = ContractType.MARCHE, Regime.R2022
-        record = own if record is None else merge(record, own, *kind)
     assert orjson.loads(settled.record) == record
+
+
+def test_no_order_of_harvests_counts(candidate: Make) -> None:
+    """From the newest to the oldest or the other way, one version a run: no modification is
+    lost, and the newest says the rest."""
+    found = [
+        candidate("A", ids, day=f"2024-03-0{day}", objet=f"{day}")
+        for day, ids in enumerate([(1,), (2,), (3, 4)], 1)
+    ]
+    for versions in permutations(found):
+        base, known = None, set()
+        for version in versions:
+            settled = settle(base, [version], known)
+            known.add(version.received)
+            if settled is not None:
+                own = getattr(settled.best, "own_record", settled.best.record)
+                base = replace(
+                    stored(settled.best),
+                    record=settled.record,
+                    own_record=own,
+                    fingerprint=settled.fingerprint,
+                )
+        record = orjson.loads(base.record)
+        assert (record["objet"], ids(settled or base)) == ("3", [1, 2, 3, 4])
 
 
 def test_candidate() -> None:

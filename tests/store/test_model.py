@@ -131,7 +131,9 @@ class Model:
                 for c in candidates
                 if base is None or c.rank >= base.newest.rank or c.received == base.newest.received
             ]
-            if not eligible:
+            pool = [*session.pool, *candidates]
+            standing = self.standing(session, pool)
+            if not eligible and standing.says == reference.now.says:
                 continue
             if reference.owed_by not in (None, run):
                 taken = self.counts[reference.owed_by]
@@ -139,8 +141,8 @@ class Model:
                 taken[Door.SUPERSEDED] += 1
                 taken["taken"] += 1
             reference.session = session
-            session.pool += eligible
-            decided.append((reference, self.standing(session), session.door))
+            session.pool = pool
+            decided.append((reference, standing, session.door))
         # References with a record that is theirs already keep it; then first come.
         before = {id(r): (r.now, r.alias) for r, _, _ in decided}
         holders = {
@@ -200,20 +202,33 @@ class Model:
         known = set(reference.received)
         return Session(run, reference.now, reference.done, known, door=mine)
 
-    def standing(self, session: Session) -> Standing:
+    def standing(self, session: Session, pool: list[Candidate]) -> Standing:
         """What the base and all that was received amount to."""
         base = session.base
-        newest = max(session.pool, key=order)
-        if base is not None and newest.received == base.newest.received:
-            return base
-        record = None if base is None else base.record
-        for candidate in sorted(session.pool, key=order):
-            if candidate.received in session.known and candidate.received != newest.received:
+        eligible = [
+            c
+            for c in pool
+            if base is None or c.rank >= base.newest.rank or c.received == base.newest.received
+        ]
+        newest = max(eligible, key=order, default=base and base.newest)
+        stands = base is not None and newest.received == base.newest.received
+        steps: list[tuple[Any, dict[str, Any]]] = []
+        for candidate in pool:
+            if candidate.received in {*session.known, newest.received}:
                 continue
-            own = orjson.loads(candidate.record)
-            kind = candidate.type, candidate.regime
-            record = own if record is None else merge(record, own, *kind)
-        return Standing(record, newest)
+            age = (candidate in eligible) + 1
+            steps.append(((age, order(candidate)), orjson.loads(candidate.record)))
+        if base is not None:
+            steps.append(((3 if stands else 1.5,), base.record))
+        if not stands:
+            steps.append(((3,), orjson.loads(newest.record)))
+        steps.sort(key=lambda step: step[0])
+        record = steps[0][1]
+        for _, step in steps[1:]:
+            record = merge(record, step, newest.type, newest.regime)
+        if stands and canonical(record) == base.says:
+            return base
+        return Standing(record, base.newest if stands else newest)
 
     def owed(self, run: str) -> dict[str, str]:
         return {r.name: r.now.says for r in self.references.values() if r.owed_by == run}

@@ -166,8 +166,10 @@ def test_what_an_older_version_adds(store: Store, candidate: Make) -> None:
     store.save("two", [first])
     write(store, "two")
     assert store.save("three", [first]) == [UNCHANGED]
-    assert store.save("three", [last]) == [REPLACED]
-    assert store.counts_of("three") == counts(unchanged=1, superseded=1)
+    moved = REPLACED._replace(moves=((Door.UNCHANGED, Door.UPDATED),))
+    assert store.save("three", [last]) == [moved]
+    assert store.counts_of("three") == counts(updated=1, superseded=1, owed=1)
+    assert modifications(store, "three") == {"A": [1, 2, 3, 4]}
 
 
 def test_back_to_what_stood(store: Store, candidate: Make) -> None:
@@ -204,6 +206,30 @@ def test_delta_rows(store: Store, candidate: Make) -> None:
         write(store, f"run {number}")
     begin(store, "again")
     assert store.save("again", [candidate("A", [3])]) == [UNCHANGED]
+
+
+def test_delta_rows_backwards(store: Store, candidate: Make) -> None:
+    """Also when the past is harvested after the present; and the newest says the rest."""
+    for number in (3, 2, 1):
+        begin(store, f"run {number}")
+        found = candidate("A", [number], day=f"2024-05-0{number}", objet=f"{number}")
+        assert store.save(f"run {number}", [found]) == [NEW if number == 3 else UPDATED]
+        assert modifications(store, f"run {number}") == {"A": list(range(number, 4))}
+        [pending] = store.pending(f"run {number}")
+        assert orjson.loads(pending.record)["objet"] == "3"
+        write(store, f"run {number}")
+    # It is the newest that is current, in a row of the run that completed it.
+    names = ("run", "number", "received")
+    newest = candidate("A", [3], day="2024-05-03", objet="3")
+    rows = lines(store, tables.versions, *names)
+    assert [(r, n) for r, n, received in rows if received == newest.received] == [
+        (1 + 1, 1),
+        (1 + 2, 3),
+        (1 + 3, 5),
+    ]
+    begin(store, "again")
+    assert store.save("again", [found]) == [OLDER]
+    assert store.save("again", [newest]) == [UNCHANGED]
 
 
 def test_another_regime(store: Store, candidate: Make) -> None:
