@@ -42,8 +42,8 @@ Action = Literal[
 #: has stored within the same second, so none is shorter.
 WAITS = (1.5, 5.0, 15.0)
 
-#: A POST that failed so may have been done.
-_UNSURE = (NoAnswerError, PortalFailureError)
+#: A POST that failed so may have been done; and others may pass.
+UNSURE = (NoAnswerError, PortalFailureError)
 
 
 class Published(NamedTuple):
@@ -129,7 +129,7 @@ async def _post_once(
         posted = True
         try:
             return await post(), posted
-        except _UNSURE as error:
+        except UNSURE as error:
             if wait is None:
                 raise
             await asyncio.sleep(max(wait, error.wait))

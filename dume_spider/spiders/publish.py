@@ -36,6 +36,7 @@ from dume_spider.datagouv.dataset import (
 )
 from dume_spider.datagouv.errors import NoAnswerError, PortalError
 from dume_spider.datagouv.publisher import (
+    UNSURE,
     Published,
     Publisher,
     delete_dataset,
@@ -251,12 +252,15 @@ class PublishSpider(BaseSpider):
         check_settings(crawler.settings)
         spider = super().from_crawler(crawler, *args, **kwargs)
         settings = crawler.settings
-        plan = print if spider.values.get("dry_run") else None
+        plan = None
+        if spider.values.get("dry_run"):
+            plan, spider.run.planned = spider.plan, 0
         spider.client = client_of(crawler, plan)
         spider.license = settings["DATAGOUV_LICENSE"]
         spider.frequency = settings["DATAGOUV_FREQUENCY"]
         spider.severities = read_severities(settings)
         spider.left = {}
+        spider.failed_on_one = False
         spider.why = ""
         return spider
 
@@ -312,6 +316,11 @@ class PublishSpider(BaseSpider):
             else:
                 siret = announced(self.values.get("siret"), publisher, files)
                 await self.send(publisher, await self.check(files, siret))
+
+    def plan(self, call: str) -> None:
+        """Print a call in place of sending it."""
+        self.run.planned += 1
+        print(call)
 
     def files(self) -> Sequence[Path]:
         """The files to publish."""
@@ -389,11 +398,16 @@ class PublishSpider(BaseSpider):
         )
 
     async def one(self, what: str, doing: Any) -> None:
-        """Do what concerns one file; raises what concerns the others too."""
+        """Do what concerns one file; raises what concerns the others too.
+
+        A portal that fails may do so because of the file: the next one tells.
+        """
+        failed_before, self.failed_on_one = self.failed_on_one, False
         try:
             await doing
         except PortalError as error:
-            if not error.is_of_file:
+            self.failed_on_one = isinstance(error, UNSURE) and not failed_before
+            if not (error.is_of_file or self.failed_on_one):
                 raise
             self.failed(what, error)
         except (ArgumentError, OSError) as error:
@@ -406,7 +420,7 @@ class PublishSpider(BaseSpider):
             self.left.pop(what, None)
             self.run.rows -= bool(what)
             return
-        logger.info("%s: %s %s", subject, published.action, published.url)
+        logger.info("%s: %s", subject, f"{published.action} {published.url}".rstrip())
         if file is not None:
             noted = Publication(
                 file.name,
@@ -422,10 +436,12 @@ class PublishSpider(BaseSpider):
 
     def failed(self, what: str, error: Exception) -> None:
         """Name a file that could not be published."""
-        text = one_line(error)
+        name, text = Path(what).name, one_line(error)
+        if name not in text:
+            text = f"{name}: {text}"
         logger.error("[%s] %s", code_of(error), text)
         self.left.pop(what, None)
-        self.run.fail_reference(Path(what).name, text)
+        self.run.fail_reference(name, text)
         if not getattr(error, "is_passing", False):
             self.run.fail(text)
 
