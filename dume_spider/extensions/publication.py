@@ -47,9 +47,11 @@ _OF_ITS_OWN = {
 class OwedSpider(PublishSpider):
     """Publishes what the store knows to be owed to the data set ``dataset``.
 
-    Files on a server are fetched into a temporary folder.
+    Files on a server are fetched into a temporary folder. Nobody has named the files, so that
+    none takes the place of another's.
     """
 
+    spares_others = True
     _here: TemporaryDirectory[str] | None = None
 
     @classmethod

@@ -29,8 +29,11 @@ from dume_spider.datagouv.dataset import (
     FREQUENCIES,
     LICENSES,
     LONGEST_TITLE,
+    RESOURCE_TYPE,
     STRUCTURES,
+    TAGS,
     DecpDataset,
+    dataset_differences,
     format_of,
     name_of,
 )
@@ -39,6 +42,7 @@ from dume_spider.datagouv.publisher import (
     UNSURE,
     Published,
     Publisher,
+    decp_name,
     delete_dataset,
     ensure_dataset,
     restore_dataset,
@@ -47,10 +51,22 @@ from dume_spider.datagouv.publisher import (
 )
 from dume_spider.decp.filename import DecpFilename
 from dume_spider.decp.verification import verify_file
-from dume_spider.exceptions import ArgumentError, DumeSpiderError, FileRefusedError
+from dume_spider.exceptions import (
+    ArgumentError,
+    DumeSpiderError,
+    FileRefusedError,
+    ForeignFileError,
+)
 from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.pipelines.validation import read_severities
-from dume_spider.spiders.base import Argument, BaseSpider, a_text, one_of, today
+from dume_spider.spiders.base import (
+    Argument,
+    BaseSpider,
+    a_text,
+    crawl_command,
+    one_of,
+    today,
+)
 from dume_spider.spiders.dume import a_siret, describe
 from dume_spider.store.doors import Door
 from dume_spider.store.publications import Publication, Publications
@@ -174,6 +190,8 @@ class PublishSpider(BaseSpider):
     """
 
     name = "publish"
+    #: Whether a file of the same name with another content is left as it is.
+    spares_others: ClassVar[bool] = False
     custom_settings: ClassVar[dict[str, Any]] = {
         # Nothing is collected: no file is written, and no folder is made for any.
         "ITEM_PIPELINES": {},
@@ -300,7 +318,8 @@ class PublishSpider(BaseSpider):
                 shown = {"id": made.dataset, "title": self.values["name"]}
             else:
                 shown = await self.client.dataset(made.dataset)
-            await self.send(Publisher(self.client, shown, self.run.advise), checked)
+                self.compare(self.wanted(self.values).metadata(), shown)
+            await self.send(self.publisher(shown), checked)
             return
         shown = await self.client.dataset(self.values["dataset"])
         if action == "delete-dataset":
@@ -308,14 +327,26 @@ class PublishSpider(BaseSpider):
         elif action == "restore":
             self.done(await restore_dataset(self.client, shown))
         else:
-            publisher = Publisher(self.client, shown, self.run.advise)
+            publisher = self.publisher(shown)
             if action == "update":
                 await self.update(publisher, shown)
             elif action == "delete-resource":
                 self.done(await publisher.delete(self.values["resource"]))
             else:
+                if action == "upload":
+                    self.compare({"tags": list(TAGS)}, shown)
                 siret = announced(self.values.get("siret"), publisher, files)
                 await self.send(publisher, await self.check(files, siret))
+
+    def publisher(self, shown: Mapping[str, Any]) -> Publisher:
+        """What publishes in a data set."""
+        return Publisher(
+            self.client,
+            shown,
+            self.run.advise,
+            self.publications.has_noted,
+            spares_others=self.spares_others,
+        )
 
     def plan(self, call: str) -> None:
         """Print a call in place of sending it."""
@@ -366,6 +397,24 @@ class PublishSpider(BaseSpider):
         published = await publisher.link(title, url, format_of(title))
         self.done(published, url, FileToSend(title, Path(), 0, ""))
 
+    def compare(self, wanted: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
+        """Say in what a data set that was there is not as ``wanted``, or hidden: it may be the
+        wrong one."""
+        hidden = {"private": self.values.get("private", False), "archived": None}
+        wrong = dataset_differences({**wanted, **hidden}, shown)
+        if not wrong:
+            return
+        update = {"action": "update", "dataset": shown["id"]}
+        if self.values.get("create"):
+            update |= {each: self.values[each] for each in ("structure", "siret", "name")}
+        if bool(shown["private"]) != hidden["private"]:
+            update["private"] = str(hidden["private"]).lower()
+        self.run.advise(
+            "PUB-22",
+            f"the data set {shown['id']} ({shown['title']}): {'; '.join(wrong)}; if it is the "
+            f"right one, bring it up to date: {crawl_command(self.name, update)}",
+        )
+
     async def update(self, publisher: Publisher, shown: Mapping[str, Any]) -> None:
         """Send the metadata of the data set and of its files again."""
         values = dict(self.values)
@@ -382,9 +431,11 @@ class PublishSpider(BaseSpider):
         self.done(await update_dataset(self.client, shown, wanted, private=values.get("private")))
         for resource in list(publisher.resources):
             try:
-                format = format_of(resource["title"])
+                format = format_of(resource["title"] or "")
             except ValueError:
-                continue  # a documentation, say: none of ours
+                continue
+            if resource["type"] != RESOURCE_TYPE and not decp_name(resource["title"]):
+                continue  # a documentation, say, or a schema
             self.done(await publisher.describe(resource, format))
 
     def wanted(self, values: Mapping[str, Any]) -> DecpDataset:
@@ -410,7 +461,7 @@ class PublishSpider(BaseSpider):
             if not (error.is_of_file or self.failed_on_one):
                 raise
             self.failed(what, error)
-        except (ArgumentError, OSError) as error:
+        except (ArgumentError, ForeignFileError, OSError) as error:
             self.failed(what, error)
 
     def done(self, published: Published, what: str = "", file: FileToSend | None = None) -> None:

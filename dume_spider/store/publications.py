@@ -75,6 +75,13 @@ class Publications:
 
         self._store.database.write(note)
 
+    def has_noted(self, dataset: str, name: str, sha1: str) -> bool:
+        """Whether this content was ever noted as what the data set has under this name."""
+        line = {"portal": self._portal, "dataset": dataset, "name": name, "sha1": sha1}
+        same = [publications.c[column] == value for column, value in line.items()]
+        with self._store.database.reading() as connection:
+            return bool(connection.scalar(select(exists().where(*same))))
+
     def intend(self, run: str, dataset: str) -> None:
         """Note that the files of a run are to be published in a data set, once it has ended
         well."""
@@ -86,7 +93,8 @@ class Publications:
         """The files that are to be published in a data set and were not yet, by name.
 
         They are those of runs that have ended ``complete`` or ``probable``, or whose harvest
-        was asked again by one that has.
+        was asked again by one that has. One whose content is there under another name is not
+        owed.
         """
         with self._store.database.reading() as connection:
             lines = connection.execute(_OWED, {"of_portal": self._portal, "of_dataset": dataset})
@@ -124,7 +132,6 @@ _OWED = (
         ~exists().where(
             publications.c.portal == destinations.c.portal,
             publications.c.dataset == destinations.c.dataset,
-            publications.c.name == files.c.name,
             publications.c.sha1 == files.c.sha1,
         ),
     )

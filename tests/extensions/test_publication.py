@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from crawling import ROOT, Crawl, crawl_command, finished
-from portals import Fault, Portal, faulty
+from portals import Fault, Form, Portal, faulty
 from publishing import SIRET, api, make_file, new_dataset, resources
 
 from dume_spider.spiders.base import today
@@ -128,6 +128,12 @@ def test_only_what_is_new_is_published(portal: Portal, harvest: Harvest) -> None
     assert [each["file"] for each in publications(done)[-1]["published"]] == [file["name"]]
     assert file["name"] == f"DECP-{SIRET}-{today()}-02.json"
     assert len(resources(portal, dataset)) == 2
+
+
+def upload(portal: Portal, dataset: str, path: Path) -> None:
+    """A file as another computer uploaded it."""
+    form = Form(file=(path.name, path.read_bytes()))
+    assert portal.call("POST", f"/datasets/{dataset}/upload/", "owner", form=form).status == 201
 
 
 def publish_by_hand(portal: Portal, dataset: str, path: Path) -> None:
@@ -276,6 +282,34 @@ def test_a_portal_without_an_answer_does_not_stop_a_harvest(
     assert done.status == 0, done.output
     assert "[PUB-19] Publishing is tried again at the end: " in done.output
     assert len(resources(portal, dataset)) == 1
+
+
+@pytest.mark.slow
+def test_a_file_of_another_machine_is_left_as_it_is(portal: Portal, harvest: Harvest) -> None:
+    """The portal could not be asked before the harvest, whose file takes a number that it has.
+    Published under another one by hand, the file is no longer owed."""
+    dataset = new_dataset(portal)
+    theirs = make_file(harvest.folder / "theirs", 1, day=today(), contract="theirs")
+    upload(portal, dataset, theirs)
+    (before,) = resources(portal, dataset).values()
+    with faulty(portal, Fault("503", "GET", "/me/$")) as proxied:
+        done = harvest(proxied, dataset, row("A"), settings={"RETRY_TIMES": "0"})
+        assert done.status == 1, done.output
+        assert "[PUB-19] Publishing is tried again at the end: " in done.output
+        (ours,) = done.files()
+        assert re.search(
+            rf"ERROR: \[PUB-21\] {theirs.name}: .*: it is left as it is; ", done.output
+        )
+        assert resources(portal, dataset) == {theirs.name.lower(): before}
+        assert ours.name == theirs.name
+        ours = ours.rename(ours.with_name(ours.name.replace("-01.", "-02.")))
+        arguments = {"dataset": dataset, "files": str(ours)}
+        settings = {"DATAGOUV_API_URL": proxied.url}
+        env = {"DATAGOUV_API_KEY": portal.keys["owner"]}
+        assert harvest.crawl("", arguments, settings, spider="publish", env=env).status == 0
+        done = harvest(proxied, dataset, row("A"))
+    assert done.status == 0, done.output
+    assert set(resources(portal, dataset)) == {theirs.name.lower(), ours.name}
 
 
 @pytest.mark.slow
