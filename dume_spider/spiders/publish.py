@@ -82,6 +82,12 @@ KEY = "DATAGOUV_API_KEY"
 #: Seconds that one request may take: the last one of a large file has the portal read it all.
 TIMEOUT = 300
 
+#: Seconds between two looks at whether another run has ended.
+LOOK = 1.0
+
+#: The id of a data set or an organization.
+ID = "[0-9a-f]{24}"
+
 _NO_ANSWER = (
     CannotResolveHostError,
     ConnectError,
@@ -138,7 +144,7 @@ def a_pattern(*patterns: str, of: str) -> Callable[[str], str]:
     return read
 
 
-an_id = a_pattern("[0-9a-f]{24}", of="an id of 24 hexadecimal characters")
+an_id = a_pattern(ID, of="an id of 24 hexadecimal characters")
 a_dataset = a_pattern(
     "[0-9a-zA-Z][0-9a-zA-Z-]*", of="the id of a data set (24 hexadecimal characters) or its slug"
 )
@@ -278,6 +284,7 @@ class PublishSpider(BaseSpider):
         spider.frequency = settings["DATAGOUV_FREQUENCY"]
         spider.severities = read_severities(settings)
         spider.left = {}
+        spider.locks = []
         spider.failed_on_one = False
         spider.why = ""
         return spider
@@ -290,6 +297,26 @@ class PublishSpider(BaseSpider):
             self.give_up(error)
         return
         yield  # an iterator without items
+
+    async def hold(self, what: str) -> None:
+        """Wait until no other run with this store publishes in a data set, or makes one in an
+        organization, and keep others from it: two at once would both upload what is missing."""
+        if self.client.plan:
+            return
+        is_waiting = False
+        while (lock := self.publications.hold(what)) is None:
+            if not is_waiting:
+                logger.info("Another run is publishing in %s: waiting for its end", what)
+            is_waiting = True
+            await asyncio.sleep(LOOK)
+        self.locks.append(lock)
+
+    async def open(self, dataset: str) -> Mapping[str, Any]:
+        """A data set by its id or slug, as it is once no other run publishes in it."""
+        if not re.fullmatch(ID, dataset):
+            dataset = (await self.client.dataset(dataset))["id"]
+        await self.hold(dataset)
+        return await self.client.dataset(dataset)
 
     async def act(self) -> None:
         """Do what the arguments ask for. Raises :class:`DumeSpiderError`."""
@@ -307,6 +334,7 @@ class PublishSpider(BaseSpider):
             checked = await self.check(files, self.values["siret"])
             if files and not checked:
                 return
+            await self.hold(self.values["organization"])
             made = await ensure_dataset(
                 self.client,
                 self.values["organization"],
@@ -317,11 +345,11 @@ class PublishSpider(BaseSpider):
             if self.client.plan and made.action == "created":
                 shown = {"id": made.dataset, "title": self.values["name"]}
             else:
-                shown = await self.client.dataset(made.dataset)
+                shown = await self.open(made.dataset)
                 self.compare(self.wanted(self.values).metadata(), shown)
             await self.send(self.publisher(shown), checked)
             return
-        shown = await self.client.dataset(self.values["dataset"])
+        shown = await self.open(self.values["dataset"])
         if action == "delete-dataset":
             self.done(await delete_dataset(self.client, shown))
         elif action == "restore":
@@ -506,7 +534,9 @@ class PublishSpider(BaseSpider):
             self.run.failures.append({"reference": None, "error": self.why})
 
     def closed(self, reason: str) -> None:
-        """Name what is left, and settle the books."""
+        """Name what is left, settle the books and let other runs publish."""
+        for lock in self.locks:
+            lock.release(for_good=True)
         why = self.why or f"the run ended before it was published ({reason})"
         for what in self.left:
             self.run.fail_reference(Path(what).name, why)

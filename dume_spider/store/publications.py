@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from datetime import UTC, date, datetime
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, bindparam, exists, insert, or_, select
 
 from dume_spider.store.database import Database
 from dume_spider.store.doors import Door
+from dume_spider.store.lock import Lock
 from dume_spider.store.saving import add_counts
 from dume_spider.store.store import Store
 from dume_spider.store.tables import (
@@ -74,6 +76,12 @@ class Publications:
             add_counts(connection, {number: counts})
 
         self._store.database.write(note)
+
+    def hold(self, what: str) -> Lock | None:
+        """What keeps other processes with this store from publishing in ``what``, the id of a data
+        set or of an organization; ``None`` while one does."""
+        number = zlib.crc32(f"{self._portal} {what}".encode()) >> 1
+        return Lock.take(self._store.database, "publication", number)
 
     def has_noted(self, dataset: str, name: str, sha1: str) -> bool:
         """Whether this content was ever noted as what the data set has under this name."""

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from crawling import ROOT, peak_of
@@ -213,6 +214,35 @@ def test_stopped_in_the_middle(portal: Portal, publish: Publishing, how: signal.
     assert f"{ONE}: unchanged" in output
     assert f"{TWO}: described" in output
     assert set(resources(portal, dataset)) == {ONE, TWO}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("created", [False, True])
+def test_two_at_once(portal: Portal, publish: Publishing, created: bool) -> None:
+    """The second one waits for the first, and then has nothing to do."""
+    publish.files(1, 2)
+    files = publish.folder / "decp" / "*.json"
+    arguments: dict[str, Any] = {"files": files}
+    if created:
+        named = {"structure": "plateforme", "siret": SIRET, "name": f"Ville {uuid4()}"}
+        arguments |= {"create": "true", "organization": portal.organization, **named}
+    else:
+        arguments["dataset"] = new_dataset(portal)
+    slow = Fault("500", "POST", "/datasets/$" if created else UPLOAD)
+    with faulty(portal, slow) as proxied, start(proxied, publish, **arguments) as process:
+        deadline = time.monotonic() + 60
+        while not any(line.startswith("POST") for line in proxied.asked):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        status, output = run(proxied, publish, **arguments)
+        first, _ = process.communicate(timeout=60)
+    assert (process.returncode, status) == (0, 0), first + output
+    assert ": waiting for its end" in output
+    assert "Published: 2 uploaded" in first
+    assert "Published: 2 unchanged" in output
+    (dataset,) = {*re.findall(r"/datasets/([0-9a-f]{24})/upload/", " ".join(proxied.asked))}
+    assert len(resources(portal, dataset)) == 2
+    assert not list(publish.folder.glob("store.sqlite-publication-*"))
 
 
 @pytest.mark.slow
