@@ -19,6 +19,9 @@ from logs import check
 from portals import Fault, Portal, faulty
 from publishing import SIRET, TODAY, Publishing, api, make_file, new_dataset, resources
 
+from dume_spider.store.publications import Publications
+from dume_spider.store.store import Store
+
 ONE, TWO, THREE, FOUR, FIVE = (f"DECP-{SIRET}-{TODAY}-0{at}.json" for at in range(1, 6))
 
 
@@ -218,9 +221,9 @@ def test_stopped_in_the_middle(portal: Portal, publish: Publishing, how: signal.
 
 @pytest.mark.slow
 @pytest.mark.parametrize("created", [False, True])
-def test_two_at_once(portal: Portal, publish: Publishing, created: bool) -> None:
-    """The second one waits for the first, and then has nothing to do."""
-    publish.files(1, 2)
+def test_one_at_a_time(portal: Portal, publish: Publishing, created: bool) -> None:
+    """Who comes second waits, and only then looks at what is missing."""
+    publish.files(1)
     files = publish.folder / "decp" / "*.json"
     arguments: dict[str, Any] = {"files": files}
     if created:
@@ -228,20 +231,23 @@ def test_two_at_once(portal: Portal, publish: Publishing, created: bool) -> None
         arguments |= {"create": "true", "organization": portal.organization, **named}
     else:
         arguments["dataset"] = new_dataset(portal)
-    slow = Fault("500", "POST", "/datasets/$" if created else UPLOAD)
-    with faulty(portal, slow) as proxied, start(proxied, publish, **arguments) as process:
-        deadline = time.monotonic() + 60
-        while not any(line.startswith("POST") for line in proxied.asked):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        status, output = run(proxied, publish, **arguments)
-        first, _ = process.communicate(timeout=60)
-    assert (process.returncode, status) == (0, 0), first + output
-    assert ": waiting for its end" in output
-    assert "Published: 2 uploaded" in first
-    assert "Published: 2 unchanged" in output
-    (dataset,) = {*re.findall(r"/datasets/([0-9a-f]{24})/upload/", " ".join(proxied.asked))}
-    assert len(resources(portal, dataset)) == 2
+    store = Store(f"sqlite:///{publish.folder / 'store.sqlite'}")
+    with faulty(portal) as proxied:
+        held = Publications(store, proxied.url).hold(
+            portal.organization if created else arguments["dataset"]
+        )
+        with start(proxied, publish, **arguments) as process:
+            seen = [process.stdout.readline()]
+            while seen[-1] and not seen[-1].endswith(": waiting for its end\n"):
+                seen.append(process.stdout.readline())
+            assert seen[-1], "".join(seen)
+            assert proxied.asked == ["GET /api/1/me/"]
+            held.release(for_good=True)
+            rest, _ = process.communicate(timeout=60)
+    store.close()
+    assert process.returncode == 0, rest
+    assert "Published: 1 " in rest
+    publish.look_for_keys("".join(seen) + rest)
     assert not list(publish.folder.glob("store.sqlite-publication-*"))
 
 
