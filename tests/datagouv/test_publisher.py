@@ -131,7 +131,7 @@ def test_of_two_of_a_name_the_one_with_the_content_is_taken(
 
 def test_what_is_read_back_is_compared() -> None:
     shown = {"id": "d", "deleted": "2026-01-01", "tags": [], "temporal_coverage": None}
-    shown["private"] = False
+    shown |= {"private": False, "resources": []}
 
     async def send(method: str, url: str, headers: Any, body: bytes) -> Answer:
         """Says yes to everything and does nothing."""
