@@ -196,6 +196,8 @@ class PublishSpider(BaseSpider):
     """
 
     name = "publish"
+    #: How a person can say whose files a data set has.
+    say_whose: ClassVar[str] = "say with siret=… of which"
     #: Whether a file of the same name with another content is left as it is.
     spares_others: ClassVar[bool] = False
     custom_settings: ClassVar[dict[str, Any]] = {
@@ -363,7 +365,7 @@ class PublishSpider(BaseSpider):
             else:
                 if action == "upload":
                     self.compare({"tags": list(TAGS)}, shown)
-                siret = announced(self.values.get("siret"), publisher, files)
+                siret = self.announced(publisher, files)
                 await self.send(publisher, await self.check(files, siret))
 
     def publisher(self, shown: Mapping[str, Any]) -> Publisher:
@@ -384,6 +386,27 @@ class PublishSpider(BaseSpider):
     def files(self) -> Sequence[Path]:
         """The files to publish."""
         return self.values.get("files", ())
+
+    def announced(self, publisher: Publisher, files: Sequence[Path]) -> str:
+        """The SIRET that files must have: as ``siret=…``, as the data set says, or as its files
+        or else the given ones have it. Raises :class:`ArgumentError` when they contradict."""
+        given = self.values.get("siret")
+        if given and publisher.siret and given != publisher.siret:
+            raise ArgumentError(
+                f"siret={given}: the data set {publisher.id} is that of {publisher.siret}"
+            )
+        if given or publisher.siret:
+            return given or publisher.siret
+        known = {name.siret for name in publisher.names()}
+        if not known:
+            names = " ".join(path.name for path in files)
+            known = set(re.findall("(?i)decp-([0-9]{14})-", names))
+        if len(known) > 1:
+            raise ArgumentError(
+                f"files of several SIRETs ({', '.join(sorted(known))}): a data set has those of "
+                f"one; {self.say_whose}"
+            )
+        return known.pop() if known else ""
 
     async def check(self, files: Iterable[Path], siret: str) -> list[tuple[Path, DecpFilename]]:
         """Those of the files that may be published; the others are named."""
@@ -448,7 +471,7 @@ class PublishSpider(BaseSpider):
         values = dict(self.values)
         values.setdefault("name", name_of(shown["title"]))
         if "siret" not in values:
-            values["siret"] = announced(None, publisher, ())
+            values["siret"] = self.announced(publisher, ())
         values.setdefault("structure", "acheteur" if publisher.siret else "plateforme")
         for each in ("name", "siret"):
             if not values[each]:
@@ -599,26 +622,6 @@ def sender(crawler: Crawler) -> Send:
         return Answer(response.status, names, response.body)
 
     return send
-
-
-def announced(given: str | None, publisher: Publisher, files: Sequence[Path]) -> str:
-    """The SIRET that files must have: as ``given``, as the data set says, or as its files or
-    else the given ones have it. Raises :class:`ArgumentError` when they contradict."""
-    if given and publisher.siret and given != publisher.siret:
-        raise ArgumentError(
-            f"siret={given}: the data set {publisher.id} is that of {publisher.siret}"
-        )
-    if given or publisher.siret:
-        return given or publisher.siret
-    known = {name.siret for name in publisher.names()}
-    if not known:
-        known = set(re.findall("(?i)decp-([0-9]{14})-", " ".join(path.name for path in files)))
-    if len(known) > 1:
-        raise ArgumentError(
-            f"files of several SIRETs ({', '.join(sorted(known))}): a data set has those of one; "
-            "say with siret=… of which"
-        )
-    return known.pop() if known else ""
 
 
 def check_file(path: Path, siret: str, day: date, severities: Mapping[str, str]) -> DecpFilename:

@@ -39,10 +39,12 @@ class Publication(NamedTuple):
 
 
 class OwedFile(NamedTuple):
-    """A file that is to be published: its place, without credentials, and its name there."""
+    """A file that is to be published: its place, without credentials, its name there, and the
+    run that wrote it."""
 
     place: str
     name: str
+    run: str
 
 
 class Publications:
@@ -106,7 +108,7 @@ class Publications:
         """
         with self._store.database.reading() as connection:
             lines = connection.execute(_OWED, {"of_portal": self._portal, "of_dataset": dataset})
-            return [OwedFile(line.folder, line.name) for line in lines]
+            return [OwedFile(*line) for line in lines]
 
 
 def published_names(database: Database, day: date) -> list[str]:
@@ -119,7 +121,7 @@ def published_names(database: Database, day: date) -> list[str]:
 _this, _later = harvests.alias(), harvests.alias()
 _better = runs.alias()
 _OWED = (
-    select(files.c.folder, files.c.name)
+    select(files.c.folder, files.c.name, runs.c.name)
     .join(file_sets)
     .join(runs, runs.c.number == file_sets.c.run)
     .join(destinations, destinations.c.run == runs.c.number)

@@ -323,6 +323,29 @@ def test_files_of_several_buyers_do_not_go_into_one_data_set(
     assert done.status == 1
     assert f"is of SIRET 21690123100011, not of {SIRET} as announced" in done.output
     assert len(resources(portal, dataset)) == 1
+    # It does not spoil the harvests that come after, which name it all the same.
+    done = harvest(portal, dataset, row("A"), other, row("C"))
+    assert done.status == 0, done.output
+    assert f"[PUB-15] 1 files of earlier runs are not of SIRET {SIRET}, such as DECP-2169" in (
+        done.output
+    )
+    assert len(resources(portal, dataset)) == 2
+
+
+@pytest.mark.slow
+def test_several_buyers_and_a_data_set_that_is_nobodys(portal: Portal, harvest: Harvest) -> None:
+    """Whose it is has to be said; what was refused does not keep back what comes after."""
+    dataset = new_dataset(portal)
+    rows = [row("A"), row("B", acheteur={"id": "21690123100011"})]
+    done = harvest(portal, dataset, *rows)
+    assert done.status == 1
+    assert "a data set has those of one; have it say whose it is (scrapy crawl " in done.output
+    assert resources(portal, dataset) == {}
+    platform = {"DECP_STRUCTURE": "plateforme", "DECP_PLATFORM_SIRET": "21330063500017"}
+    done = harvest(portal, dataset, *rows, row("C"), settings=platform)
+    assert done.status == 0, done.output
+    assert "[PUB-15] 2 files of earlier runs are not of SIRET 21330063500017, " in done.output
+    assert [name[:19] for name in resources(portal, dataset)] == ["DECP-21330063500017"]
 
 
 @pytest.mark.slow
