@@ -56,6 +56,10 @@ class OwedSpider(PublishSpider):
         "have it say whose it is (scrapy crawl publish -a action=update -a dataset=… "
         "-a structure=… -a siret=… -a name=…), or write one file for all: DECP_STRUCTURE=plateforme"
     )
+    if_gone = (
+        "put the file back, or write its contracts again with scrapy export, publish that, and "
+        "give up what is owed (docs/reference.md, PUBLISH_DATASET)"
+    )
     _harvest: str
     _here: TemporaryDirectory[str] | None = None
 

@@ -198,6 +198,8 @@ class PublishSpider(BaseSpider):
     name = "publish"
     #: How a person can say whose files a data set has.
     say_whose: ClassVar[str] = "say with siret=… of which"
+    #: What to do about a file that cannot be read.
+    if_gone: ClassVar[str] = "put the file back or leave it out"
     #: Whether a file of the same name with another content is left as it is.
     spares_others: ClassVar[bool] = False
     custom_settings: ClassVar[dict[str, Any]] = {
@@ -538,7 +540,7 @@ class PublishSpider(BaseSpider):
 
     def failed(self, what: str, error: Exception) -> None:
         """Name a file that could not be published."""
-        name, text = Path(what).name, one_line(error)
+        name, text = Path(what).name, one_line(error, self.if_gone)
         if name not in text:
             text = f"{name}: {text}"
         logger.error("[%s] %s", code_of(error), text)
@@ -659,8 +661,8 @@ def code_of(error: Exception) -> str:
     return error.log_code if isinstance(error, DumeSpiderError) else "PUB-16"
 
 
-def one_line(error: Exception) -> str:
-    """An error in one line: what, where, what to do."""
+def one_line(error: Exception, if_gone: str = PublishSpider.if_gone) -> str:
+    """An error in one line: what, where, what to do (``if_gone``: about a file)."""
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}; put the file back or leave it out"
+        return f"{error.filename}: {error.strerror}; {if_gone}"
     return " ".join(str(error).split())

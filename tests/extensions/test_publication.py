@@ -180,6 +180,14 @@ def test_a_portal_that_is_read_only_at_the_end(portal: Portal, harvest: Harvest)
     assert done.summary["status"] == "complete"
     line = "the portal is read-only for now; run the same command again later"
     assert len(re.findall(f"ERROR: .*{line}", done.output)) == 1
+    # The file is lost meanwhile: each harvest says so.
+    (path,) = done.files()
+    path.unlink()
+    done = harvest(portal.also(read_only=True), dataset, row("A"))
+    assert done.status == 1, done.output
+    assert (
+        f"[PUB-16] {path}: No such file or directory; put the file back, or write " in done.output
+    )
 
 
 @pytest.mark.slow

@@ -117,6 +117,10 @@ def test_what_is_owed(store: Store, written: Callable[..., Harvest]) -> None:
     assert known.owed("d") == owed
     known.note("1", publication("1"), Door.NEW)
     assert known.owed("d") == owed[1:]
+    # What docs/reference.md says gives it up.
+    with store.database.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM destinations WHERE dataset = 'another'")
+    assert known.owed("another") == []
     # Its content is there, under the number that it was given since.
     known.note("2", publication("2")._replace(name="renamed"), Door.NEW)
     assert known.owed("d") == []
