@@ -335,6 +335,30 @@ def test_a_key_as_a_setting_is_refused(portal: Portal, publish: Publishing) -> N
     assert line.startswith("DATAGOUV_API_KEY is given as a setting, where others can see it")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("api_key", "anything"),
+        ("DATAGOUV_API_KEY", "anything"),
+        ("dataset", UNKNOWN_KEY),
+        ("name", "a new-style-key, say"),
+    ],
+)
+def test_a_key_as_an_argument_is_refused_and_not_shown(
+    portal: Portal, publish: Publishing, name: str, text: str
+) -> None:
+    arguments = {"dataset": "0" * 24, "action": "restore", name: text}
+    done = publish(portal, arguments, key="new-style-key")
+    assert (done.status, done.errors) == (
+        1,
+        [
+            f"publish: argument {name} is a key, where others can see it; give it as the "
+            "environment variable DATAGOUV_API_KEY only, and make a new one"
+        ],
+    )
+    assert text not in done.log
+
+
 def test_a_partial_editor_has_data_sets_of_its_own(portal: Portal, publish: Publishing) -> None:
     publish.files(1)
     arguments = {
