@@ -207,6 +207,22 @@ def test_a_file_that_the_portal_fails_on_does_not_keep_the_others_back(
     assert "to do what is missing, with the same settings: scrapy crawl publish" in done.log
 
 
+def test_a_resource_that_somebody_removes_meanwhile(portal: Portal, publish: Publishing) -> None:
+    """Its file fails, and is uploaded by the next run; the others are published."""
+    dataset = new_dataset(portal)
+    arguments = {"dataset": dataset, "files": globbed(publish)}
+    publish.files(1, 2)
+    publish(portal, arguments)
+    for number in (1, 2):
+        make_file(publish.folder / "decp", number, contract=f"new-{number}")
+    with faulty(portal, Fault("404", "POST", REPLACE)) as proxied:
+        done = publish(proxied, arguments)
+        assert (done.status, done.actions) == (1, {TWO: "replaced"})
+    (line,) = done.errors
+    assert line.startswith(f"{ONE}: POST {proxied.url}/datasets/{dataset}/resources/")
+    assert publish(portal, arguments).actions == {ONE: "replaced", TWO: "unchanged"}
+
+
 def test_a_portal_that_goes_away(portal: Portal, publish: Publishing) -> None:
     """The answers to all uploads are lost, and nothing can be asked any more."""
     publish.files(1, 2, 3)
