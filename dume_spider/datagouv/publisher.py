@@ -255,7 +255,7 @@ class Publisher:
         """Make the data set have a remote resource: a file that is hosted at ``url``."""
         wanted = {**resource_metadata(title, format), "url": url, "filetype": "remote"}
         there, posted = await _post_once(
-            lambda: next((each for each in self.resources if each["url"] == url), None),
+            lambda: self._find_link(title, url),
             lambda: self.client.add_remote(self.id, wanted),
             self._look,
         )
@@ -329,6 +329,17 @@ class Publisher:
                 f"used, remove {others} (-a action=delete-resource): {ids}",
             )
         return same[0] if same else None
+
+    def _find_link(self, title: str, url: str) -> dict[str, Any] | None:
+        """The link to an address, or to the same DECP file at another one: it has moved."""
+        for each in self.resources:
+            if each["url"] == url:
+                return each
+        name = decp_name(title)
+        for each in self.resources:
+            if name and each["filetype"] == "remote" and decp_name(each["title"]) == name:
+                return each
+        return None
 
     def _to_replace(self, file: FileToSend) -> dict[str, Any] | None:
         """The resource of a file; its content, where it is another one, may be replaced."""

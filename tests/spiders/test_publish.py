@@ -182,6 +182,19 @@ def test_a_link(portal: Portal, publish: Publishing) -> None:
     }
     assert resource["mime"] == "application/xml"
     assert list(publish(portal, arguments).actions.values()) == ["unchanged"]
+    # The file has moved: it is not linked twice.
+    moved = arguments | {"remote_url": url.replace("www", "data")}
+    assert list(publish(portal, moved).actions.values()) == ["described"]
+    (resource,) = resources(portal, dataset).values()
+    assert resource["url"] == moved["remote_url"]
+    # Other names are anybody's: they are told by the address.
+    for host in ("www", "data"):
+        other = {"dataset": dataset, "remote_url": f"https://{host}.example.fr/decp.json"}
+        assert list(publish(portal, other).actions.values()) == ["linked"]
+    shown = api(portal, "GET", f"datasets/{dataset}/")["resources"]
+    assert len(shown) == 3
+    for each in shown[:2]:
+        api(portal, "DELETE", f"datasets/{dataset}/resources/{each['id']}/")
     # Sent again, it says that the file behind it has changed.
     assert publish(portal, {"dataset": dataset, "action": "update", **NAMED}).status == 0
     (again,) = resources(portal, dataset).values()
