@@ -214,7 +214,8 @@ CODES = {
     ),
     "PUB-18": Code(
         "The data set has a file twice; the one named is kept up to date",
-        "Remove the others: the line has their ids for `-a action=delete-resource`",
+        "Remove the others (the line has their ids for `-a action=delete-resource`), but look at "
+        "them first where the line says that their content is another one",
     ),
     "PUB-19": Code(
         "The portal did not answer before the harvest; it is asked again at its end",
@@ -224,6 +225,20 @@ CODES = {
         "The harvest ended well, but its files are not published, or not all",
         "Look up the earlier codes of `PUB-`, repair, then run the command at the end of the "
         "line: it publishes what is owed",
+    ),
+    "PUB-21": Code(
+        "The data set has, under the name of a file, another content, which was not published "
+        "from this store: another machine counts the files of that SIRET and day too, or somebody "
+        "has changed the file on the portal. `publish` replaces it, since it was given the file; "
+        "what follows a harvest leaves it as it is",
+        "If it is another machine's, rename one of the two to a number that is free, and publish "
+        "it. For good: have all machines share one store, or give each its own SIRETs",
+    ),
+    "PUB-22": Code(
+        "The data set is not as the guide, or the arguments, have it: the line says in what. It "
+        "may be another one than is meant, or be hidden (`private`, `archived`)",
+        "If it is the right one, run the command at the end of the line (`archived`: on the "
+        "portal's own pages)",
     ),
 }
 

@@ -61,6 +61,13 @@ class FileRefusedError(DumeSpiderError):
     log_code = "PUB-15"
 
 
+class ForeignFileError(DumeSpiderError):
+    """The data set has another file of the same name (nobody's fault: two machines count the
+    files of a day)."""
+
+    log_code = "PUB-21"
+
+
 class AnswerError(DumeSpiderError):
     """An answer of a service cannot be used; the subclasses say why (the service's fault).
 

@@ -79,6 +79,8 @@ class Run:
         self.failures: list[dict[str, Any]] = []
         self.files: list[dict[str, Any]] = []
         self.duplicates: list[dict[str, Any]] = []
+        #: How many calls of data.gouv.fr were printed, where none is to be sent.
+        self.planned: int | None = None
         #: What was done on data.gouv.fr.
         self.published: list[dict[str, str]] = []
         #: The run that published the files of this one, once it has ended.

@@ -149,7 +149,8 @@ class PortalClient:
 
     async def licenses(self) -> list[str]:
         """The ids of the licences that the portal knows; any other is dropped silently."""
-        return [each["id"] for each in await self._get("datasets/licenses/")]
+        known = await self._get("datasets/licenses/")
+        return [each["id"] for each in _list(known, f"GET {self.url}/datasets/licenses/")]
 
     async def datasets(self, organization: str) -> list[dict[str, Any]]:
         """The data sets of an organization, by its id: ``id``, ``title``, ``tags``,
@@ -158,7 +159,7 @@ class PortalClient:
         found: list[dict[str, Any]] = []
         while query:
             page = await self._get("datasets/" + query, _LISTED)
-            found += page["data"]
+            found += _list(page, f"GET {self.url}/datasets/", "data")
             # The portal's own address of the next page may have another host's name.
             following = urlsplit(page["next_page"] or "").query
             query = f"?{following}" if following else ""
@@ -166,7 +167,10 @@ class PortalClient:
 
     async def dataset(self, id: str) -> dict[str, Any]:
         """A data set by its id or slug, with its resources."""
-        return await self._get(_path("datasets", id), _DATASET)
+        path = _path("datasets", id)
+        shown = await self._get(path, _DATASET)
+        _list(shown, f"GET {self.url}/{path}", "resources")
+        return shown
 
     async def create_dataset(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Make a data set; ``title`` and ``description`` are required."""
@@ -352,6 +356,15 @@ def _value(answer: Answer, what: str) -> Any:
         raise UnexpectedError(
             f"{what}: the answer is no JSON but {kind}", status=answer.status
         ) from None
+
+
+def _list(value: Any, what: str, name: str = "") -> list[dict[str, Any]]:
+    """The list that an answer is, or has by ``name``: JSON of other APIs, such as version 2 of
+    the portal's, has none there."""
+    found = (value.get(name) if isinstance(value, dict) else None) if name else value
+    if not isinstance(found, list):
+        raise UnexpectedError(f"{what}: the answer is not that of version 1 of the API")
+    return found
 
 
 def _multipart(

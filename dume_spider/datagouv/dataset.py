@@ -115,12 +115,14 @@ class DecpDataset:
 
     def is_meant_by(self, found: Mapping[str, Any]) -> bool:
         """Whether a data set of the same organization is this one, whatever was changed in it
-        since: a buyer's has its SIRET and the guide's tag; any other has the title."""
+        since: a buyer's has its SIRET, and the guide's tag or the title; any other has the
+        title."""
         siret = (found["extras"] or {}).get("siret")
+        has_title = found["title"] == self.title
         if siret is None:
-            return found["title"] == self.title
+            return has_title
         tags = {slug(tag) for tag in found["tags"] or ()}
-        return self.extras.get("siret") == siret and slug(TAGS[0]) in tags
+        return self.extras.get("siret") == siret and (has_title or slug(TAGS[0]) in tags)
 
     def metadata(self) -> dict[str, Any]:
         """The fields of the data set, as the API takes them."""

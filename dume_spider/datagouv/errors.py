@@ -104,6 +104,8 @@ class MissingError(PortalError):
 
     log_code = "PUB-04"
     advice = "there is no such thing, or the key's owner may not see it; check the id"
+    # Of a file: somebody has removed its resource since the data set was read.
+    is_of_file = True
 
 
 class ConflictError(PortalError):

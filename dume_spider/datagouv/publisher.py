@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,7 +30,7 @@ from dume_spider.datagouv.errors import (
     PortalFailureError,
 )
 from dume_spider.decp.filename import DecpFilename, Format
-from dume_spider.exceptions import ArgumentError
+from dume_spider.exceptions import ArgumentError, ForeignFileError
 
 #: What was done: ``uploaded`` and ``linked`` (a remote one) are new; ``replaced`` has another
 #: content, ``described`` other metadata; ``unchanged`` was there as it should be.
@@ -42,8 +42,8 @@ Action = Literal[
 #: has stored within the same second, so none is shorter.
 WAITS = (1.5, 5.0, 15.0)
 
-#: A POST that failed so may have been done.
-_UNSURE = (NoAnswerError, PortalFailureError)
+#: A POST that failed so may have been done; and others may pass.
+UNSURE = (NoAnswerError, PortalFailureError)
 
 
 class Published(NamedTuple):
@@ -129,7 +129,7 @@ async def _post_once(
         posted = True
         try:
             return await post(), posted
-        except _UNSURE as error:
+        except UNSURE as error:
             if wait is None:
                 raise
             await asyncio.sleep(max(wait, error.wait))
@@ -198,18 +198,28 @@ def kept(shown: Mapping[str, Any]) -> dict[str, Any]:
 class Publisher:
     """Publishes files in one data set: ``shown``, as the portal shows it.
 
-    ``note`` is told, with its code (docs/logs.md), what a person should know besides. Raises,
-    also when it is made,
+    ``note`` is told, with its code (docs/logs.md), what a person should know besides.
+    ``is_ours`` knows whether a content (data set, name, sha1) was published from here: one that
+    was not is replaced with a note. With ``spares_others`` :meth:`publish` replaces none.
+    Raises, also when it is made,
     :class:`.errors.DeletedError` for a deleted data set, which would take uploads, and
     :class:`.errors.NotAllowedError` when the owner of the key may not change it.
     """
 
     def __init__(
-        self, client: PortalClient, shown: Mapping[str, Any], note: Callable[[str, str], None]
+        self,
+        client: PortalClient,
+        shown: Mapping[str, Any],
+        note: Callable[[str, str], None],
+        is_ours: Callable[[str, str, str], bool] = lambda *_: True,
+        *,
+        spares_others: bool = False,
     ):
         self.client = client
         self.id: str = shown["id"]
         self._note = note
+        self._is_ours = is_ours
+        self._spares_others = spares_others
         what = f"the data set {self.id} ({shown['title']})"
         if shown.get("deleted"):
             raise DeletedError(f"{what} cannot be written to")
@@ -222,12 +232,16 @@ class Publisher:
 
     def names(self) -> list[DecpFilename]:
         """The names of the DECP files that the data set has."""
-        return list(_names(each["title"] for each in self.resources))
+        names = (decp_name(each["title"]) for each in self.resources)
+        return [name for name in names if name]
 
     async def publish(self, file: FileToSend, format: Format) -> Published:
-        """Make the data set have this file, once: see :data:`Action` for what may be done."""
+        """Make the data set have this file, once: see :data:`Action` for what may be done.
+
+        Raises :class:`ForeignFileError` where another content has its name and is spared.
+        """
         action: Action = "replaced" if self._find(file) else "uploaded"
-        return await self._put(file, format, action, lambda: self._find(file))
+        return await self._put(file, format, action, lambda: self._to_replace(file))
 
     async def replace(self, file: FileToSend, format: Format, resource: str) -> Published:
         """Put a file in the place of that of a resource, whatever its name."""
@@ -241,7 +255,7 @@ class Publisher:
         """Make the data set have a remote resource: a file that is hosted at ``url``."""
         wanted = {**resource_metadata(title, format), "url": url, "filetype": "remote"}
         there, posted = await _post_once(
-            lambda: next((each for each in self.resources if each["url"] == url), None),
+            lambda: self._find_link(title, url),
             lambda: self.client.add_remote(self.id, wanted),
             self._look,
         )
@@ -251,9 +265,7 @@ class Publisher:
         """Send the metadata of a resource again, whether they differ or not: of a link, that
         says that the file behind it has changed. The title of an upload is lower-case: one
         that is a DECP name becomes that."""
-        title = there["title"]
-        for name in _names([title]):
-            title = str(name)
+        title = str(decp_name(there["title"]) or there["title"])
         wanted = resource_metadata(title, format)
         await self.client.update_resource(self.id, there["id"], wanted)
         if self.client.plan:
@@ -298,21 +310,59 @@ class Publisher:
         self.resources = list((await self.client.dataset(self.id))["resources"])
 
     def _find(self, file: FileToSend) -> dict[str, Any] | None:
-        """The resource of a file: by its title, in any case, since uploads lower it."""
-        same = [
-            each
-            for each in self.resources
-            if (each["title"] or "").lower() == file.name.lower() and each["filetype"] == "file"
+        """The resource of a file: by its title, in any case, since uploads lower it; one that
+        somebody has given a title of their own, by its content."""
+        hosted = [each for each in self.resources if each["filetype"] == "file"]
+        name = file.name.lower()
+        same = [each for each in hosted if (each["title"] or "").lower() == name] or [
+            each for each in hosted if _sha1(each) == file.sha1 and not decp_name(each["title"])
         ]
         same.sort(key=lambda each: _sha1(each) != file.sha1)
         if len(same) > 1:
             ids = ", ".join(each["id"] for each in same[1:])
+            others = "the others"
+            if len({_sha1(each) for each in same}) > 1:
+                others = "what is not wanted of the others, whose content is not the same"
             self._note(
                 "PUB-18",
                 f"the data set {self.id} has {file.name} {len(same)} times; {same[0]['id']} is "
-                f"used, remove the others (-a action=delete-resource): {ids}",
+                f"used, remove {others} (-a action=delete-resource): {ids}",
             )
         return same[0] if same else None
+
+    def _find_link(self, title: str, url: str) -> dict[str, Any] | None:
+        """The link to an address, or to the same DECP file at another one: it has moved."""
+        for each in self.resources:
+            if each["url"] == url:
+                return each
+        name = decp_name(title)
+        for each in self.resources:
+            if name and each["filetype"] == "remote" and decp_name(each["title"]) == name:
+                return each
+        return None
+
+    def _to_replace(self, file: FileToSend) -> dict[str, Any] | None:
+        """The resource of a file; its content, where it is another one, may be replaced."""
+        there = self._find(file)
+        sha1 = _sha1(there) if there else file.sha1
+        if sha1 == file.sha1:
+            return there
+        what = (
+            f"{file.name}: the data set {self.id} has a file of this name with another content "
+            f"(sha1 {sha1})"
+        )
+        if self._spares_others:
+            raise ForeignFileError(
+                f"{what}: it is left as it is; rename ours to a number that is free there, and "
+                "publish it with scrapy crawl publish"
+            )
+        if not self._is_ours(self.id, file.name, sha1 or ""):
+            self._note(
+                "PUB-21",
+                f"{what}, not published from this store: it is replaced; if it was another "
+                "machine's, publish it from there again under a number that is free",
+            )
+        return there
 
     def _get(self, resource: str) -> dict[str, Any]:
         for each in self.resources:
@@ -364,12 +414,12 @@ def _sha1(resource: Mapping[str, Any]) -> str | None:
     return checksum.get("value") if checksum.get("type") == "sha1" else None
 
 
-def _names(titles: Iterable[str | None]) -> Iterable[DecpFilename]:
-    for title in titles:
-        try:
-            yield DecpFilename.parse(title or "")
-        except ValueError:
-            continue
+def decp_name(title: str | None) -> DecpFilename | None:
+    """The name that a title is, if it is that of a DECP file."""
+    try:
+        return DecpFilename.parse(title or "")
+    except ValueError:
+        return None
 
 
 def _of_dataset(shown: Mapping[str, Any], action: Action) -> Published:

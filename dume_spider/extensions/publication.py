@@ -17,6 +17,7 @@ from scrapy.settings import Settings
 from dume_spider.datagouv.client import read_url
 from dume_spider.datagouv.errors import PortalError
 from dume_spider.datagouv.publisher import Publisher
+from dume_spider.decp.filename import DecpFilename
 from dume_spider.exceptions import ArgumentError, DumeSpiderError
 from dume_spider.extensions.run_summary import RunSummary, stop
 from dume_spider.spiders.publish import PublishSpider, an_id, check_settings, client_of
@@ -26,7 +27,6 @@ from dume_spider.store.publications import TRUSTED, Publications
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
-    from dume_spider.decp.filename import DecpFilename
     from dume_spider.run import Run
 
 logger = logging.getLogger(__name__)
@@ -47,9 +47,20 @@ _OF_ITS_OWN = {
 class OwedSpider(PublishSpider):
     """Publishes what the store knows to be owed to the data set ``dataset``.
 
-    Files on a server are fetched into a temporary folder.
+    Files on a server are fetched into a temporary folder. Nobody has named the files, so that
+    none takes the place of another's.
     """
 
+    spares_others = True
+    say_whose = (
+        "have it say whose it is (scrapy crawl publish -a action=update -a dataset=… "
+        "-a structure=… -a siret=… -a name=…), or write one file for all: DECP_STRUCTURE=plateforme"
+    )
+    if_gone = (
+        "put the file back, or write its contracts again with scrapy export, publish that, and "
+        "give up what is owed (docs/reference.md, PUBLISH_DATASET)"
+    )
+    _harvest: str
     _here: TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -57,31 +68,46 @@ class OwedSpider(PublishSpider):
         values["action"] = "upload"
 
     @classmethod
-    def from_crawler(cls, crawler: Crawler, *args: Any, harvest: str, **kwargs: Any) -> Self:
-        """``harvest`` is the command of the harvest, which publishes what is owed by then."""
+    def from_crawler(cls, crawler: Crawler, *args: Any, harvest: Run, **kwargs: Any) -> Self:
+        """``harvest`` is the run of the harvest: its command publishes what is owed by then."""
         spider = super().from_crawler(crawler, *args, **kwargs)
-        spider.run.command = harvest
+        spider.run.command = harvest.command
+        spider._harvest = harvest.id
+        if crawler.settings["DECP_STRUCTURE"] == "plateforme":
+            spider.values["siret"] = crawler.settings["DECP_PLATFORM_SIRET"]
         return spider
 
     def files(self) -> Sequence[Path]:
         """The files that are owed, where they are or will be fetched to."""
         self._here = TemporaryDirectory(prefix="dume-spider-")
         self._away: dict[Path, RemoteOutput] = {}
+        self._earlier: set[Path] = set()
         paths = []
-        for number, (place, name) in enumerate(self.publications.owed(self.values["dataset"])):
+        owed = self.publications.owed(self.values["dataset"])
+        for number, (place, name, run) in enumerate(owed):
             output = open_place(place, self.crawler)
             if isinstance(output, RemoteOutput):
                 path = Path(self._here.name, str(number), name)
                 self._away[path] = output
             else:
                 path = Path(place, name)
+            if run != self._harvest:
+                self._earlier.add(path)
             paths.append(path)
         return paths
 
     async def check(self, files: Iterable[Path], siret: str) -> list[tuple[Path, DecpFilename]]:
-        """Fetch the files that are away; then as any publication."""
-        here = []
+        """Fetch the files that are away; then as any publication.
+
+        Files of another SIRET fail the run that wrote them, and are named by the later ones.
+        """
+        here, others = [], []
         for path in files:
+            if siret and path in self._earlier and DecpFilename.parse(path.name).siret != siret:
+                others.append(path.name)
+                del self.left[str(path)]
+                self.run.rows -= 1
+                continue
             try:
                 if output := self._away.get(path):
                     path.parent.mkdir()
@@ -89,6 +115,13 @@ class OwedSpider(PublishSpider):
                 here.append(path)
             except (DumeSpiderError, OSError) as error:
                 self.failed(str(path), error)
+        if others:
+            self.run.advise(
+                "PUB-15",
+                f"{len(others)} files of earlier runs are not of SIRET {siret}, such as "
+                f"{others[0]}: they are not published in the data set {self.values['dataset']}; "
+                "publish them in those of their own with scrapy crawl publish",
+            )
         return await super().check(here, siret)
 
     def closed(self, reason: str) -> None:
@@ -190,7 +223,7 @@ class PublishAfter:
         settings.setdict(_OF_ITS_OWN, priority="cmdline")
         self._publishing = Crawler(OwedSpider, settings)
         try:
-            await self._publishing.crawl_async(dataset=self.dataset, harvest=run.command)
+            await self._publishing.crawl_async(dataset=self.dataset, harvest=run)
             run.publication = self._publishing.spider.run
         finally:
             self._published.set()

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: So many files are named in the log; the summary names all.
 MOST_FILES = 5
+#: And so many errors in its last line: each has had a line of its own.
+MOST_ERRORS = 3
 
 
 class RunSummary:
@@ -195,23 +197,29 @@ def log_outcome(run: Run, place: str) -> None:
         _log_harvest(run, place)
     summary = run.folder / "summary.json"
     if run.status == "failed":
+        errors = list(dict.fromkeys(run.errors)) or ["the counts differ"]
+        if len(errors) > MOST_ERRORS:
+            errors[MOST_ERRORS:] = [f"and {len(errors) - MOST_ERRORS} more errors"]
         logger.error(
             "[DECP-10] Run %s failed: %s; see %s; when that is repaired, with the same settings: "
             "%s",
             run.id,
-            "; ".join(dict.fromkeys(run.errors)) or "the counts differ",
+            "; ".join(errors),
             summary,
             run.command,
         )
     elif run.status == "incomplete":
+        missing = f"{len(run.failures)} failures"
+        if run.spider != "publish":
+            missing += f", {len(run.unproven)} windows not proven complete"
         logger.warning(
-            "[DECP-11] Run %s is incomplete (%s): %d failures, %d windows not proven complete; "
-            "see %s; to ask again for what is missing, with the same settings: %s",
+            "[DECP-11] Run %s is incomplete (%s): %s; see %s; to %s what is missing, with the same "
+            "settings: %s",
             run.id,
             run.finish_reason,
-            len(run.failures),
-            len(run.unproven),
+            missing,
             summary,
+            "do" if run.spider == "publish" else "ask again for",
             run.command,
         )
     elif run.publication is not None and run.publication.exit_status:
@@ -230,6 +238,11 @@ def log_outcome(run: Run, place: str) -> None:
 
 
 def _log_publication(run: Run) -> None:
+    if run.planned is not None:
+        logger.info(
+            "Planned: %d calls that would write (none was sent), %d failed", run.planned, run.failed
+        )
+        return
     done = Counter(
         f"{'' if each['resource'] else 'data set '}{each['action']}" for each in run.published
     )

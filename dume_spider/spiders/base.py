@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -65,7 +66,14 @@ class BaseSpider(scrapy.Spider):
         for name, text in given.items():
             if name.startswith("_"):
                 continue
-            if name not in cls.arguments:
+            is_unknown = name not in cls.arguments
+            if _is_key(text) or (is_unknown and "key" in name.lower()):
+                # Not quoted: this line goes into logs.
+                raise ArgumentError(
+                    f"{cls.name}: argument {name} is a key, where others can see it; give it as "
+                    "the environment variable DATAGOUV_API_KEY only, and make a new one"
+                )
+            if is_unknown:
                 accepted = ", ".join(sorted(cls.arguments))
                 raise ArgumentError(
                     f"{cls.name}: unknown argument {name!r} ({quote(text)}); accepted: {accepted}"
@@ -129,6 +137,12 @@ class BaseSpider(scrapy.Spider):
         self._stopping = asyncio.ensure_future(
             self.crawler.engine.close_spider_async(reason=reason)
         )
+
+
+def _is_key(text: str) -> bool:
+    """Whether an argument is a key of data.gouv.fr, or the one in the environment."""
+    key = os.environ.get("DATAGOUV_API_KEY", "").strip()
+    return text.strip().startswith("udata_") or bool(key and key in text)
 
 
 def crawl_command(spider: str, arguments: Mapping[str, Any]) -> str:

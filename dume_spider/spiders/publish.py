@@ -29,15 +29,20 @@ from dume_spider.datagouv.dataset import (
     FREQUENCIES,
     LICENSES,
     LONGEST_TITLE,
+    RESOURCE_TYPE,
     STRUCTURES,
+    TAGS,
     DecpDataset,
+    dataset_differences,
     format_of,
     name_of,
 )
 from dume_spider.datagouv.errors import NoAnswerError, PortalError
 from dume_spider.datagouv.publisher import (
+    UNSURE,
     Published,
     Publisher,
+    decp_name,
     delete_dataset,
     ensure_dataset,
     restore_dataset,
@@ -46,10 +51,22 @@ from dume_spider.datagouv.publisher import (
 )
 from dume_spider.decp.filename import DecpFilename
 from dume_spider.decp.verification import verify_file
-from dume_spider.exceptions import ArgumentError, DumeSpiderError, FileRefusedError
+from dume_spider.exceptions import (
+    ArgumentError,
+    DumeSpiderError,
+    FileRefusedError,
+    ForeignFileError,
+)
 from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.pipelines.validation import read_severities
-from dume_spider.spiders.base import Argument, BaseSpider, a_text, one_of, today
+from dume_spider.spiders.base import (
+    Argument,
+    BaseSpider,
+    a_text,
+    crawl_command,
+    one_of,
+    today,
+)
 from dume_spider.spiders.dume import a_siret, describe
 from dume_spider.store.doors import Door
 from dume_spider.store.publications import Publication, Publications
@@ -64,6 +81,12 @@ KEY = "DATAGOUV_API_KEY"
 
 #: Seconds that one request may take: the last one of a large file has the portal read it all.
 TIMEOUT = 300
+
+#: Seconds between two looks at whether another run has ended.
+LOOK = 1.0
+
+#: The id of a data set or an organization.
+ID = "[0-9a-f]{24}"
 
 _NO_ANSWER = (
     CannotResolveHostError,
@@ -121,7 +144,7 @@ def a_pattern(*patterns: str, of: str) -> Callable[[str], str]:
     return read
 
 
-an_id = a_pattern("[0-9a-f]{24}", of="an id of 24 hexadecimal characters")
+an_id = a_pattern(ID, of="an id of 24 hexadecimal characters")
 a_dataset = a_pattern(
     "[0-9a-zA-Z][0-9a-zA-Z-]*", of="the id of a data set (24 hexadecimal characters) or its slug"
 )
@@ -173,6 +196,12 @@ class PublishSpider(BaseSpider):
     """
 
     name = "publish"
+    #: How a person can say whose files a data set has.
+    say_whose: ClassVar[str] = "say with siret=… of which"
+    #: What to do about a file that cannot be read.
+    if_gone: ClassVar[str] = "put the file back or leave it out"
+    #: Whether a file of the same name with another content is left as it is.
+    spares_others: ClassVar[bool] = False
     custom_settings: ClassVar[dict[str, Any]] = {
         # Nothing is collected: no file is written, and no folder is made for any.
         "ITEM_PIPELINES": {},
@@ -251,12 +280,16 @@ class PublishSpider(BaseSpider):
         check_settings(crawler.settings)
         spider = super().from_crawler(crawler, *args, **kwargs)
         settings = crawler.settings
-        plan = print if spider.values.get("dry_run") else None
+        plan = None
+        if spider.values.get("dry_run"):
+            plan, spider.run.planned = spider.plan, 0
         spider.client = client_of(crawler, plan)
         spider.license = settings["DATAGOUV_LICENSE"]
         spider.frequency = settings["DATAGOUV_FREQUENCY"]
         spider.severities = read_severities(settings)
         spider.left = {}
+        spider.locks = []
+        spider.failed_on_one = False
         spider.why = ""
         return spider
 
@@ -268,6 +301,26 @@ class PublishSpider(BaseSpider):
             self.give_up(error)
         return
         yield  # an iterator without items
+
+    async def hold(self, what: str) -> None:
+        """Wait until no other run with this store publishes in a data set, or makes one in an
+        organization, and keep others from it: two at once would both upload what is missing."""
+        if self.client.plan:
+            return
+        is_waiting = False
+        while (lock := self.publications.hold(what)) is None:
+            if not is_waiting:
+                logger.info("Another run is publishing in %s: waiting for its end", what)
+            is_waiting = True
+            await asyncio.sleep(LOOK)
+        self.locks.append(lock)
+
+    async def open(self, dataset: str) -> Mapping[str, Any]:
+        """A data set by its id or slug, as it is once no other run publishes in it."""
+        if not re.fullmatch(ID, dataset):
+            dataset = (await self.client.dataset(dataset))["id"]
+        await self.hold(dataset)
+        return await self.client.dataset(dataset)
 
     async def act(self) -> None:
         """Do what the arguments ask for. Raises :class:`DumeSpiderError`."""
@@ -285,6 +338,7 @@ class PublishSpider(BaseSpider):
             checked = await self.check(files, self.values["siret"])
             if files and not checked:
                 return
+            await self.hold(self.values["organization"])
             made = await ensure_dataset(
                 self.client,
                 self.values["organization"],
@@ -295,27 +349,66 @@ class PublishSpider(BaseSpider):
             if self.client.plan and made.action == "created":
                 shown = {"id": made.dataset, "title": self.values["name"]}
             else:
-                shown = await self.client.dataset(made.dataset)
-            await self.send(Publisher(self.client, shown, self.run.advise), checked)
+                shown = await self.open(made.dataset)
+                self.compare(self.wanted(self.values).metadata(), shown)
+            await self.send(self.publisher(shown), checked)
             return
-        shown = await self.client.dataset(self.values["dataset"])
+        shown = await self.open(self.values["dataset"])
         if action == "delete-dataset":
             self.done(await delete_dataset(self.client, shown))
         elif action == "restore":
             self.done(await restore_dataset(self.client, shown))
         else:
-            publisher = Publisher(self.client, shown, self.run.advise)
+            publisher = self.publisher(shown)
             if action == "update":
                 await self.update(publisher, shown)
             elif action == "delete-resource":
                 self.done(await publisher.delete(self.values["resource"]))
             else:
-                siret = announced(self.values.get("siret"), publisher, files)
+                if action == "upload":
+                    self.compare({"tags": list(TAGS)}, shown)
+                siret = self.announced(publisher, files)
                 await self.send(publisher, await self.check(files, siret))
+
+    def publisher(self, shown: Mapping[str, Any]) -> Publisher:
+        """What publishes in a data set."""
+        return Publisher(
+            self.client,
+            shown,
+            self.run.advise,
+            self.publications.has_noted,
+            spares_others=self.spares_others,
+        )
+
+    def plan(self, call: str) -> None:
+        """Print a call in place of sending it."""
+        self.run.planned += 1
+        print(call)
 
     def files(self) -> Sequence[Path]:
         """The files to publish."""
         return self.values.get("files", ())
+
+    def announced(self, publisher: Publisher, files: Sequence[Path]) -> str:
+        """The SIRET that files must have: as ``siret=…``, as the data set says, or as its files
+        or else the given ones have it. Raises :class:`ArgumentError` when they contradict."""
+        given = self.values.get("siret")
+        if given and publisher.siret and given != publisher.siret:
+            raise ArgumentError(
+                f"siret={given}: the data set {publisher.id} is that of {publisher.siret}"
+            )
+        if given or publisher.siret:
+            return given or publisher.siret
+        known = {name.siret for name in publisher.names()}
+        if not known:
+            names = " ".join(path.name for path in files)
+            known = set(re.findall("(?i)decp-([0-9]{14})-", names))
+        if len(known) > 1:
+            raise ArgumentError(
+                f"files of several SIRETs ({', '.join(sorted(known))}): a data set has those of "
+                f"one; {self.say_whose}"
+            )
+        return known.pop() if known else ""
 
     async def check(self, files: Iterable[Path], siret: str) -> list[tuple[Path, DecpFilename]]:
         """Those of the files that may be published; the others are named."""
@@ -357,12 +450,30 @@ class PublishSpider(BaseSpider):
         published = await publisher.link(title, url, format_of(title))
         self.done(published, url, FileToSend(title, Path(), 0, ""))
 
+    def compare(self, wanted: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
+        """Say in what a data set that was there is not as ``wanted``, or hidden: it may be the
+        wrong one."""
+        hidden = {"private": self.values.get("private", False), "archived": None}
+        wrong = dataset_differences({**wanted, **hidden}, shown)
+        if not wrong:
+            return
+        update = {"action": "update", "dataset": shown["id"]}
+        if self.values.get("create"):
+            update |= {each: self.values[each] for each in ("structure", "siret", "name")}
+        if bool(shown["private"]) != hidden["private"]:
+            update["private"] = str(hidden["private"]).lower()
+        self.run.advise(
+            "PUB-22",
+            f"the data set {shown['id']} ({shown['title']}): {'; '.join(wrong)}; if it is the "
+            f"right one, bring it up to date: {crawl_command(self.name, update)}",
+        )
+
     async def update(self, publisher: Publisher, shown: Mapping[str, Any]) -> None:
         """Send the metadata of the data set and of its files again."""
         values = dict(self.values)
         values.setdefault("name", name_of(shown["title"]))
         if "siret" not in values:
-            values["siret"] = announced(None, publisher, ())
+            values["siret"] = self.announced(publisher, ())
         values.setdefault("structure", "acheteur" if publisher.siret else "plateforme")
         for each in ("name", "siret"):
             if not values[each]:
@@ -373,9 +484,11 @@ class PublishSpider(BaseSpider):
         self.done(await update_dataset(self.client, shown, wanted, private=values.get("private")))
         for resource in list(publisher.resources):
             try:
-                format = format_of(resource["title"])
+                format = format_of(resource["title"] or "")
             except ValueError:
-                continue  # a documentation, say: none of ours
+                continue
+            if resource["type"] != RESOURCE_TYPE and not decp_name(resource["title"]):
+                continue  # a documentation, say, or a schema
             self.done(await publisher.describe(resource, format))
 
     def wanted(self, values: Mapping[str, Any]) -> DecpDataset:
@@ -389,14 +502,19 @@ class PublishSpider(BaseSpider):
         )
 
     async def one(self, what: str, doing: Any) -> None:
-        """Do what concerns one file; raises what concerns the others too."""
+        """Do what concerns one file; raises what concerns the others too.
+
+        A portal that fails may do so because of the file: the next one tells.
+        """
+        failed_before, self.failed_on_one = self.failed_on_one, False
         try:
             await doing
         except PortalError as error:
-            if not error.is_of_file:
+            self.failed_on_one = isinstance(error, UNSURE) and not failed_before
+            if not (error.is_of_file or self.failed_on_one):
                 raise
             self.failed(what, error)
-        except (ArgumentError, OSError) as error:
+        except (ArgumentError, ForeignFileError, OSError) as error:
             self.failed(what, error)
 
     def done(self, published: Published, what: str = "", file: FileToSend | None = None) -> None:
@@ -406,7 +524,7 @@ class PublishSpider(BaseSpider):
             self.left.pop(what, None)
             self.run.rows -= bool(what)
             return
-        logger.info("%s: %s %s", subject, published.action, published.url)
+        logger.info("%s: %s", subject, f"{published.action} {published.url}".rstrip())
         if file is not None:
             noted = Publication(
                 file.name,
@@ -422,10 +540,12 @@ class PublishSpider(BaseSpider):
 
     def failed(self, what: str, error: Exception) -> None:
         """Name a file that could not be published."""
-        text = one_line(error)
+        name, text = Path(what).name, one_line(error, self.if_gone)
+        if name not in text:
+            text = f"{name}: {text}"
         logger.error("[%s] %s", code_of(error), text)
         self.left.pop(what, None)
-        self.run.fail_reference(Path(what).name, text)
+        self.run.fail_reference(name, text)
         if not getattr(error, "is_passing", False):
             self.run.fail(text)
 
@@ -439,7 +559,9 @@ class PublishSpider(BaseSpider):
             self.run.failures.append({"reference": None, "error": self.why})
 
     def closed(self, reason: str) -> None:
-        """Name what is left, and settle the books."""
+        """Name what is left, settle the books and let other runs publish."""
+        for lock in self.locks:
+            lock.release(for_good=True)
         why = self.why or f"the run ended before it was published ({reason})"
         for what in self.left:
             self.run.fail_reference(Path(what).name, why)
@@ -504,26 +626,6 @@ def sender(crawler: Crawler) -> Send:
     return send
 
 
-def announced(given: str | None, publisher: Publisher, files: Sequence[Path]) -> str:
-    """The SIRET that files must have: as ``given``, as the data set says, or as its files or
-    else the given ones have it. Raises :class:`ArgumentError` when they contradict."""
-    if given and publisher.siret and given != publisher.siret:
-        raise ArgumentError(
-            f"siret={given}: the data set {publisher.id} is that of {publisher.siret}"
-        )
-    if given or publisher.siret:
-        return given or publisher.siret
-    known = {name.siret for name in publisher.names()}
-    if not known:
-        known = set(re.findall("(?i)decp-([0-9]{14})-", " ".join(path.name for path in files)))
-    if len(known) > 1:
-        raise ArgumentError(
-            f"files of several SIRETs ({', '.join(sorted(known))}): a data set has those of one; "
-            "say with siret=… of which"
-        )
-    return known.pop() if known else ""
-
-
 def check_file(path: Path, siret: str, day: date, severities: Mapping[str, str]) -> DecpFilename:
     """The name of a file that may be published.
 
@@ -559,8 +661,8 @@ def code_of(error: Exception) -> str:
     return error.log_code if isinstance(error, DumeSpiderError) else "PUB-16"
 
 
-def one_line(error: Exception) -> str:
-    """An error in one line: what, where, what to do."""
+def one_line(error: Exception, if_gone: str = PublishSpider.if_gone) -> str:
+    """An error in one line: what, where, what to do (``if_gone``: about a file)."""
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}; put the file back or leave it out"
+        return f"{error.filename}: {error.strerror}; {if_gone}"
     return " ".join(str(error).split())

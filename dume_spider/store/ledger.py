@@ -12,22 +12,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import orjson
-from sqlalchemy import Connection, Table, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from dume_spider.exceptions import StoreError
 from dume_spider.store.compression import compress, decompress
 from dume_spider.store.database import Database
 from dume_spider.store.doors import Candidate, Door, Outcome
+from dume_spider.store.lock import Lock
 from dume_spider.store.notices import NoticeRow
 from dume_spider.store.store import Rejection, Store
 from dume_spider.store.tables import (
@@ -429,56 +427,20 @@ def _forget(connection: Connection, locks: Sequence[_Lock]) -> None:
 
 
 class _Lock:
-    """The sign that a living process holds a harvest: gone when the process is, however it
-    ends.
+    """The sign that a living process holds a harvest."""
 
-    SQLite: a lock on an empty file beside the store, taken by SQLite itself, so that it
-    works wherever the store does. PostgreSQL: an advisory lock of a session.
-    """
-
-    def __init__(self, harvest: int, asked_hash: bytes, holder: Any, path: Path | None):
+    def __init__(self, harvest: int, asked_hash: bytes, lock: Lock):
         self.harvest = harvest
         self.asked_hash = asked_hash
-        self._holder = holder
-        self._path = path
+        # One that has just opened the file of a lock that is let go of for good finds the
+        # harvest ended (see take_up).
+        self.release = lock.release
 
     @classmethod
     def take(cls, database: Database, harvest: int, asked_hash: bytes) -> Self | None:
         """The lock; ``None`` when another one holds it."""
-        if not database.is_sqlite:
-            session = database.session()
-            if session.execute(_TRY, {"harvest": harvest}).scalar_one():
-                return cls(harvest, asked_hash, session, None)
-            session.close()
-            return None
-        path = Path(f"{database.name}-harvest-{harvest}")
-        holder = None
-        try:
-            holder = sqlite3.connect(path, timeout=0, isolation_level=None)
-            holder.execute("PRAGMA journal_mode=OFF")  # nothing is ever written
-            holder.execute("BEGIN EXCLUSIVE")
-        except sqlite3.Error as error:
-            if holder is not None:
-                holder.close()
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-                return None
-            raise StoreError(
-                f"the store {database.name}: {error}: {path}; give this user the right to write "
-                "there, or set DECP_STORE_URL"
-            ) from error
-        return cls(harvest, asked_hash, holder, path)
-
-    def release(self, *, for_good: bool = False) -> None:
-        """Let go; ``for_good``: nobody will take it again."""
-        self._holder.close()
-        if for_good and self._path is not None:
-            # One that has just opened the file finds the harvest ended (see take_up).
-            with suppress(OSError):
-                self._path.unlink(missing_ok=True)
-
-
-#: Two stores in schemas of one database have harvests of the same number.
-_TRY = text("SELECT pg_try_advisory_lock(hashtext('dume_spider ' || current_schema()), :harvest)")
+        lock = Lock.take(database, "harvest", harvest)
+        return cls(harvest, asked_hash, lock) if lock else None
 
 
 def _escaped(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from datetime import UTC, date, datetime
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, bindparam, exists, insert, or_, select
 
 from dume_spider.store.database import Database
 from dume_spider.store.doors import Door
+from dume_spider.store.lock import Lock
 from dume_spider.store.saving import add_counts
 from dume_spider.store.store import Store
 from dume_spider.store.tables import (
@@ -37,10 +39,12 @@ class Publication(NamedTuple):
 
 
 class OwedFile(NamedTuple):
-    """A file that is to be published: its place, without credentials, and its name there."""
+    """A file that is to be published: its place, without credentials, its name there, and the
+    run that wrote it."""
 
     place: str
     name: str
+    run: str
 
 
 class Publications:
@@ -75,6 +79,19 @@ class Publications:
 
         self._store.database.write(note)
 
+    def hold(self, what: str) -> Lock | None:
+        """What keeps other processes with this store from publishing in ``what``, the id of a data
+        set or of an organization; ``None`` while one does."""
+        number = zlib.crc32(f"{self._portal} {what}".encode()) >> 1
+        return Lock.take(self._store.database, "publication", number)
+
+    def has_noted(self, dataset: str, name: str, sha1: str) -> bool:
+        """Whether this content was ever noted as what the data set has under this name."""
+        line = {"portal": self._portal, "dataset": dataset, "name": name, "sha1": sha1}
+        same = [publications.c[column] == value for column, value in line.items()]
+        with self._store.database.reading() as connection:
+            return bool(connection.scalar(select(exists().where(*same))))
+
     def intend(self, run: str, dataset: str) -> None:
         """Note that the files of a run are to be published in a data set, once it has ended
         well."""
@@ -86,11 +103,12 @@ class Publications:
         """The files that are to be published in a data set and were not yet, by name.
 
         They are those of runs that have ended ``complete`` or ``probable``, or whose harvest
-        was asked again by one that has.
+        was asked again by one that has. One whose content is there under another name is not
+        owed.
         """
         with self._store.database.reading() as connection:
             lines = connection.execute(_OWED, {"of_portal": self._portal, "of_dataset": dataset})
-            return [OwedFile(line.folder, line.name) for line in lines]
+            return [OwedFile(*line) for line in lines]
 
 
 def published_names(database: Database, day: date) -> list[str]:
@@ -103,7 +121,7 @@ def published_names(database: Database, day: date) -> list[str]:
 _this, _later = harvests.alias(), harvests.alias()
 _better = runs.alias()
 _OWED = (
-    select(files.c.folder, files.c.name)
+    select(files.c.folder, files.c.name, runs.c.name)
     .join(file_sets)
     .join(runs, runs.c.number == file_sets.c.run)
     .join(destinations, destinations.c.run == runs.c.number)
@@ -124,7 +142,6 @@ _OWED = (
         ~exists().where(
             publications.c.portal == destinations.c.portal,
             publications.c.dataset == destinations.c.dataset,
-            publications.c.name == files.c.name,
             publications.c.sha1 == files.c.sha1,
         ),
     )

@@ -143,8 +143,18 @@ def test_a_page_in_place_of_json() -> None:
         asyncio.run(fake.client().me())
 
 
+@pytest.mark.parametrize("body", [{}, None, {"data": {}, "resources": {"total": 3}}])
+@pytest.mark.parametrize("call", ["dataset", "datasets", "licenses"])
+def test_the_json_of_another_api(body: Any, call: str) -> None:
+    """Such as that of https://www.data.gouv.fr/api/2, where resources are a link."""
+    client = Fake(body).client()
+    asked = getattr(client, call)(*[] if call == "licenses" else ["x"])
+    with pytest.raises(UnexpectedError, match="the answer is not that of version 1 of the API; "):
+        asyncio.run(asked)
+
+
 def test_names_cannot_lead_elsewhere() -> None:
-    fake = Fake({})
+    fake = Fake({"resources": []})
     asyncio.run(fake.client().dataset("../../x?y#z"))
     assert fake.asked == [("GET", f"{URL}/datasets/..%2F..%2Fx%3Fy%23z/")]
 

@@ -72,8 +72,8 @@ SAME = {"title": BUYER.title, "extras": {"siret": SIRET}, "tags": ["donnees-esse
     [
         ({}, True, False),
         ({"title": "Renommé"}, True, False),
-        ({"tags": ["voirie"]}, False, False),
-        ({"tags": None}, False, False),
+        ({"tags": ["voirie"]}, True, False),
+        ({"tags": None, "title": "Budget"}, False, False),
         ({"extras": {"siret": "21690123100011"}}, False, False),
         ({"extras": {}}, True, False),
         ({"extras": None, "title": PLATFORM.title}, False, True),

@@ -54,7 +54,7 @@ def test_shapes(body: bytes, expected: Refusal) -> None:
         (400, "PUB-01", errors.InvalidError, False, True),
         (401, "PUB-02", errors.KeyRefusedError, False, False),
         (403, "PUB-03", errors.NotAllowedError, False, False),
-        (404, "PUB-04", errors.MissingError, False, False),
+        (404, "PUB-04", errors.MissingError, False, True),
         (405, "PUB-13", errors.UnexpectedError, False, False),
         (409, "PUB-05", errors.ConflictError, False, False),
         (410, "PUB-06", errors.DeletedError, False, False),

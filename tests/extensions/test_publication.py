@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from crawling import ROOT, Crawl, crawl_command, finished
-from portals import Fault, Portal, faulty
+from portals import Fault, Form, Portal, faulty
 from publishing import SIRET, api, make_file, new_dataset, resources
 
 from dume_spider.spiders.base import today
@@ -130,6 +130,12 @@ def test_only_what_is_new_is_published(portal: Portal, harvest: Harvest) -> None
     assert len(resources(portal, dataset)) == 2
 
 
+def upload(portal: Portal, dataset: str, path: Path) -> None:
+    """A file as another computer uploaded it."""
+    form = Form(file=(path.name, path.read_bytes()))
+    assert portal.call("POST", f"/datasets/{dataset}/upload/", "owner", form=form).status == 201
+
+
 def publish_by_hand(portal: Portal, dataset: str, path: Path) -> None:
     """A resource as another computer published it."""
     url = f"https://www.example.fr/{path.name}"
@@ -174,6 +180,14 @@ def test_a_portal_that_is_read_only_at_the_end(portal: Portal, harvest: Harvest)
     assert done.summary["status"] == "complete"
     line = "the portal is read-only for now; run the same command again later"
     assert len(re.findall(f"ERROR: .*{line}", done.output)) == 1
+    # The file is lost meanwhile: each harvest says so.
+    (path,) = done.files()
+    path.unlink()
+    done = harvest(portal.also(read_only=True), dataset, row("A"))
+    assert done.status == 1, done.output
+    assert (
+        f"[PUB-16] {path}: No such file or directory; put the file back, or write " in done.output
+    )
 
 
 @pytest.mark.slow
@@ -279,6 +293,34 @@ def test_a_portal_without_an_answer_does_not_stop_a_harvest(
 
 
 @pytest.mark.slow
+def test_a_file_of_another_machine_is_left_as_it_is(portal: Portal, harvest: Harvest) -> None:
+    """The portal could not be asked before the harvest, whose file takes a number that it has.
+    Published under another one by hand, the file is no longer owed."""
+    dataset = new_dataset(portal)
+    theirs = make_file(harvest.folder / "theirs", 1, day=today(), contract="theirs")
+    upload(portal, dataset, theirs)
+    (before,) = resources(portal, dataset).values()
+    with faulty(portal, Fault("503", "GET", "/me/$")) as proxied:
+        done = harvest(proxied, dataset, row("A"), settings={"RETRY_TIMES": "0"})
+        assert done.status == 1, done.output
+        assert "[PUB-19] Publishing is tried again at the end: " in done.output
+        (ours,) = done.files()
+        assert re.search(
+            rf"ERROR: \[PUB-21\] {theirs.name}: .*: it is left as it is; ", done.output
+        )
+        assert resources(portal, dataset) == {theirs.name.lower(): before}
+        assert ours.name == theirs.name
+        ours = ours.rename(ours.with_name(ours.name.replace("-01.", "-02.")))
+        arguments = {"dataset": dataset, "files": str(ours)}
+        settings = {"DATAGOUV_API_URL": proxied.url}
+        env = {"DATAGOUV_API_KEY": portal.keys["owner"]}
+        assert harvest.crawl("", arguments, settings, spider="publish", env=env).status == 0
+        done = harvest(proxied, dataset, row("A"))
+    assert done.status == 0, done.output
+    assert set(resources(portal, dataset)) == {theirs.name.lower(), ours.name}
+
+
+@pytest.mark.slow
 def test_files_of_several_buyers_do_not_go_into_one_data_set(
     portal: Portal, harvest: Harvest
 ) -> None:
@@ -289,6 +331,29 @@ def test_files_of_several_buyers_do_not_go_into_one_data_set(
     assert done.status == 1
     assert f"is of SIRET 21690123100011, not of {SIRET} as announced" in done.output
     assert len(resources(portal, dataset)) == 1
+    # It does not spoil the harvests that come after, which name it all the same.
+    done = harvest(portal, dataset, row("A"), other, row("C"))
+    assert done.status == 0, done.output
+    assert f"[PUB-15] 1 files of earlier runs are not of SIRET {SIRET}, such as DECP-2169" in (
+        done.output
+    )
+    assert len(resources(portal, dataset)) == 2
+
+
+@pytest.mark.slow
+def test_several_buyers_and_a_data_set_that_is_nobodys(portal: Portal, harvest: Harvest) -> None:
+    """Whose it is has to be said; what was refused does not keep back what comes after."""
+    dataset = new_dataset(portal)
+    rows = [row("A"), row("B", acheteur={"id": "21690123100011"})]
+    done = harvest(portal, dataset, *rows)
+    assert done.status == 1
+    assert "a data set has those of one; have it say whose it is (scrapy crawl " in done.output
+    assert resources(portal, dataset) == {}
+    platform = {"DECP_STRUCTURE": "plateforme", "DECP_PLATFORM_SIRET": "21330063500017"}
+    done = harvest(portal, dataset, *rows, row("C"), settings=platform)
+    assert done.status == 0, done.output
+    assert "[PUB-15] 2 files of earlier runs are not of SIRET 21330063500017, " in done.output
+    assert [name[:19] for name in resources(portal, dataset)] == ["DECP-21330063500017"]
 
 
 @pytest.mark.slow

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -117,6 +120,7 @@ def test_a_life(portal: Portal, publish: Publishing) -> None:
     make_file(publish.folder / "decp", 1, contract="changed")
     done = publish(portal, {"dataset": dataset, "files": globbed(publish)})
     assert done.actions == {ONE: "replaced", TWO: "unchanged", THREE: "unchanged"}
+    assert done.summary["advice"] == []
     after = resources(portal, dataset)
     assert after[ONE]["id"] == before[ONE]["id"]
     assert after[ONE]["checksum"] != before[ONE]["checksum"]
@@ -130,6 +134,36 @@ def test_a_life(portal: Portal, publish: Publishing) -> None:
     assert done.actions[tomorrow] == "uploaded"
     assert set(resources(portal, dataset)) == {ONE, TWO, THREE, tomorrow}
     assert [name for name, _, _ in stored(publish)] == [ONE, TWO, THREE, ONE, tomorrow]
+
+
+def test_a_content_from_elsewhere_is_replaced_with_a_word(
+    portal: Portal, publish: Publishing
+) -> None:
+    """Two machines, each with a store of its own, count the files of a day alike."""
+    elsewhere = {"DECP_STORE_URL": f"sqlite:///{publish.folder / 'elsewhere.sqlite'}"}
+    dataset = new_dataset(portal)
+    arguments = {"dataset": dataset, "files": globbed(publish)}
+    # Under another name: within a second, the portal stores no two files of the same.
+    (path,) = publish.files(9)
+    assert publish(portal, arguments, settings=elsewhere).status == 0
+    path.unlink()
+    (there,) = resources(portal, dataset).values()
+    theirs = there["checksum"]["value"]
+    assert api(portal, "PUT", f"datasets/{dataset}/resources/{there['id']}/", {"title": ONE})
+    publish.files(1)
+    for dry_run, action in [
+        ("true", {}),
+        ("false", {ONE: "replaced"}),
+        ("false", {ONE: "unchanged"}),
+    ]:
+        done = publish(portal, {**arguments, "dry_run": dry_run})
+        assert (done.status, done.actions) == (0, action)
+        if action == {ONE: "unchanged"}:
+            assert done.summary["advice"] == []
+        else:
+            (advice,) = done.summary["advice"]
+            assert advice.startswith(f"[PUB-21] {ONE}: the data set {dataset} has a file of this ")
+            assert f"(sha1 {theirs}), not published from this store: it is replaced" in advice
 
 
 def test_a_link(portal: Portal, publish: Publishing) -> None:
@@ -149,6 +183,19 @@ def test_a_link(portal: Portal, publish: Publishing) -> None:
     }
     assert resource["mime"] == "application/xml"
     assert list(publish(portal, arguments).actions.values()) == ["unchanged"]
+    # The file has moved: it is not linked twice.
+    moved = arguments | {"remote_url": url.replace("www", "data")}
+    assert list(publish(portal, moved).actions.values()) == ["described"]
+    (resource,) = resources(portal, dataset).values()
+    assert resource["url"] == moved["remote_url"]
+    # Other names are anybody's: they are told by the address.
+    for host in ("www", "data"):
+        other = {"dataset": dataset, "remote_url": f"https://{host}.example.fr/decp.json"}
+        assert list(publish(portal, other).actions.values()) == ["linked"]
+    shown = api(portal, "GET", f"datasets/{dataset}/")["resources"]
+    assert len(shown) == 3
+    for each in shown[:2]:
+        api(portal, "DELETE", f"datasets/{dataset}/resources/{each['id']}/")
     # Sent again, it says that the file behind it has changed.
     assert publish(portal, {"dataset": dataset, "action": "update", **NAMED}).status == 0
     (again,) = resources(portal, dataset).values()
@@ -189,6 +236,18 @@ def test_update(portal: Portal, publish: Publishing) -> None:
     assert (resource["title"], resource["type"]) == (ONE, "main")
     assert publish(portal, {"dataset": dataset, "action": "update", "private": "false"}).status == 0
     assert api(portal, "GET", f"datasets/{dataset}/", role=None)["private"] is False
+
+
+def test_update_leaves_what_is_no_data_alone(portal: Portal, publish: Publishing) -> None:
+    """A schema, say, is JSON too."""
+    dataset = new_dataset(portal)
+    body = {"title": "schema.json", "url": "https://www.example.fr/schema.json"}
+    body |= {"filetype": "remote", "type": "documentation", "format": "json"}
+    before = api(portal, "POST", f"datasets/{dataset}/resources/", body)
+    done = publish(portal, {"dataset": dataset, "action": "update", **NAMED})
+    assert (done.status, done.actions) == (0, {"": "described"})
+    (after,) = resources(portal, dataset).values()
+    assert after["type"] == before["type"] == "documentation"
 
 
 def test_update_can_make_a_platform_of_a_buyer(portal: Portal, publish: Publishing) -> None:
@@ -290,6 +349,67 @@ def test_a_renamed_data_set_is_still_the_one(portal: Portal, publish: Publishing
     done = publish(portal, arguments)
     assert (done.status, set(done.actions.values())) == (0, {"unchanged"})
     assert {each["dataset"] for each in done.summary["published"]} == {dataset}
+
+
+def test_a_data_set_without_its_tags_is_still_the_one(portal: Portal, publish: Publishing) -> None:
+    """Somebody has taken them off on the portal: a second data set would be made. What it lacks
+    is said, with the command that puts it right."""
+    siret = new_siret()
+    publish.files(1, siret=siret)
+    arguments = create(portal, "acheteur", siret=siret, files=globbed(publish))
+    dataset = publish(portal, arguments).summary["published"][0]["dataset"]
+    body = {"tags": ["voirie"], "private": True, "frequency": "weekly"}
+    assert api(portal, "PUT", f"datasets/{dataset}/", body)
+    done = publish(portal, arguments)
+    assert (done.status, set(done.actions.values())) == (0, {"unchanged"})
+    assert {each["dataset"] for each in done.summary["published"]} == {dataset}
+    (advice,) = done.summary["advice"]
+    start, _, command = advice.partition("; if it is the right one, bring it up to date: ")
+    name = arguments["name"]
+    assert start == (
+        f"[PUB-22] the data set {dataset} (Données essentielles des marchés publics - {name}): "
+        "tags is ['voirie'] instead of ['données-essentielles', 'commande-publique']; "
+        "frequency is 'weekly' instead of 'daily'; private is True instead of False"
+    )
+    assert command == (
+        f"scrapy crawl publish -a action=update -a dataset={dataset} -a structure=acheteur "
+        f"-a siret={siret} -a 'name={name}' -a private=false"
+    )
+    given = [part.partition("=")[::2] for part in shlex.split(command) if "=" in part]
+    assert publish(portal, dict(given)).status == 0
+    assert publish(portal, arguments).summary["advice"] == []
+
+
+def test_a_data_set_that_may_be_another_one_is_told(portal: Portal, publish: Publishing) -> None:
+    """One id copied wrongly: what is there are no DECP, or it is hidden from all others."""
+    publish.files(1)
+    dataset = new_dataset(portal, tags=["budget"], private=True)
+    done = publish(portal, {"dataset": dataset, "files": globbed(publish)})
+    assert (done.status, done.actions) == (0, {ONE: "uploaded"})
+    (advice,) = done.summary["advice"]
+    assert re.search(
+        r"^\[PUB-22\] .*: tags is \['budget'\] instead of .*; private is True instead of False; if "
+        rf".* -a action=update -a dataset={dataset} -a private=false$",
+        advice,
+    )
+    assert done.log.count(f"WARNING dume_spider.extensions.run_summary: {advice}") == 1
+
+
+def test_a_retitled_file_is_still_the_one(portal: Portal, publish: Publishing) -> None:
+    """Its content tells: it is not published twice, and gets its name again. A content that
+    two files have is published under both names."""
+    publish.files(1)
+    dataset = new_dataset(portal)
+    arguments = {"dataset": dataset, "files": globbed(publish)}
+    publish(portal, arguments)
+    (there,) = resources(portal, dataset).values()
+    path = f"datasets/{dataset}/resources/{there['id']}/"
+    assert api(portal, "PUT", path, {"title": "Marchés de novembre"})
+    shutil.copy(publish.folder / "decp" / ONE, publish.folder / "decp" / TWO)
+    for actions in ({ONE: "described", TWO: "uploaded"}, dict.fromkeys((ONE, TWO), "unchanged")):
+        assert publish(portal, arguments).actions == actions
+        assert set(resources(portal, dataset)) == {ONE, TWO}
+        assert resources(portal, dataset)[ONE]["id"] == there["id"]
 
 
 def test_several_data_sets_of_the_same_title(portal: Portal, publish: Publishing) -> None:

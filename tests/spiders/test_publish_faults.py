@@ -165,9 +165,11 @@ def test_a_portal_that_fails(portal: Portal, publish: Publishing, chunked: bool)
     publish(portal, {"dataset": dataset, "files": publish.folder / "decp" / ONE})
     with faulty(portal, Fault("500", "POST", UPLOAD, nth=None)) as proxied:
         done = publish(proxied, arguments, patch=patch)
-        assert posts(proxied.asked) == 2
+        assert posts(proxied.asked) == 4
     assert done.status == 3
-    (line,) = done.errors
+    # It may have been the one file; after a second one it is the portal.
+    first, line = done.errors
+    assert first == f"{TWO}: {line}"
     assert line == (
         f"POST {proxied.url}/datasets/{dataset}/upload/: HTTP status 500 (Internal Server Error); "
         "run the same command again later"
@@ -175,7 +177,7 @@ def test_a_portal_that_fails(portal: Portal, publish: Publishing, chunked: bool)
     assert done.actions == {ONE: "unchanged"}
     assert done.summary["status"] == "incomplete"
     assert done.summary["failures"] == [
-        {"reference": TWO, "error": line},
+        {"reference": TWO, "error": first},
         {"reference": THREE, "error": line},
     ]
     assert done.summary["counts"]["failed"] == 2
@@ -187,24 +189,60 @@ def test_a_portal_that_fails(portal: Portal, publish: Publishing, chunked: bool)
     assert set(resources(portal, dataset)) == {ONE, TWO, THREE}
 
 
+def test_a_file_that_the_portal_fails_on_does_not_keep_the_others_back(
+    portal: Portal, publish: Publishing
+) -> None:
+    """The front gives up on one upload each time, as it may on a large file."""
+    publish.files(1, 2, 3)
+    dataset = new_dataset(portal)
+    patch = {"dume_spider.datagouv.publisher.WAITS": [0.01]}
+    faults = [Fault("504", "POST", UPLOAD, nth=nth) for nth in (2, 3)]
+    with faulty(portal, *faults) as proxied:
+        done = publish(proxied, {"dataset": dataset, "files": globbed(publish)}, patch=patch)
+    assert done.status == 3
+    (line,) = done.errors
+    assert line.startswith(f"{TWO}: POST {proxied.url}/datasets/{dataset}/upload/: HTTP status 504")
+    assert done.actions == {ONE: "uploaded", THREE: "uploaded"}
+    assert [each["reference"] for each in done.summary["failures"]] == [TWO]
+    assert "to do what is missing, with the same settings: scrapy crawl publish" in done.log
+
+
+def test_a_resource_that_somebody_removes_meanwhile(portal: Portal, publish: Publishing) -> None:
+    """Its file fails, and is uploaded by the next run; the others are published."""
+    dataset = new_dataset(portal)
+    arguments = {"dataset": dataset, "files": globbed(publish)}
+    publish.files(1, 2)
+    publish(portal, arguments)
+    for number in (1, 2):
+        make_file(publish.folder / "decp", number, contract=f"new-{number}")
+    with faulty(portal, Fault("404", "POST", REPLACE)) as proxied:
+        done = publish(proxied, arguments)
+        assert (done.status, done.actions) == (1, {TWO: "replaced"})
+    (line,) = done.errors
+    assert line.startswith(f"{ONE}: POST {proxied.url}/datasets/{dataset}/resources/")
+    assert publish(portal, arguments).actions == {ONE: "replaced", TWO: "unchanged"}
+
+
 def test_a_portal_that_goes_away(portal: Portal, publish: Publishing) -> None:
     """The answers to all uploads are lost, and nothing can be asked any more."""
-    publish.files(1, 2)
+    publish.files(1, 2, 3)
     dataset = new_dataset(portal)
     arguments = {"dataset": dataset, "files": globbed(publish)}
     settings = {"RETRY_TIMES": 1}
-    faults = [Fault("cut", "POST", UPLOAD)]
-    faults += [Fault("cut", "GET", DATASET, nth=nth) for nth in (2, 3)]
+    faults = [Fault("cut", "POST", UPLOAD, nth=None)]
+    faults += [Fault("cut", "GET", DATASET, nth=nth) for nth in (2, 3, 4, 5)]
     with faulty(portal, *faults) as proxied:
         done = publish(proxied, arguments, settings=settings)
     assert done.status == 3
-    (line,) = done.errors
+    first, line = done.errors
+    assert first.startswith(f"{ONE}: GET {proxied.url}/datasets/{dataset}/: no answer: ")
     assert line.startswith(f"GET {proxied.url}/datasets/{dataset}/: no answer: ")
-    # The first one is there, without its title; the next run finds it.
-    assert set(resources(portal, dataset)) == {ONE.lower()}
+    # The first ones are there, without their titles; the next run finds them.
+    assert set(resources(portal, dataset)) == {ONE.lower(), TWO.lower()}
     done = publish(portal, arguments)
-    assert (done.status, done.actions) == (0, {ONE: "described", TWO: "uploaded"})
-    assert set(resources(portal, dataset)) == {ONE, TWO}
+    assert done.status == 0
+    assert done.actions == {ONE: "described", TWO: "described", THREE: "uploaded"}
+    assert set(resources(portal, dataset)) == {ONE, TWO, THREE}
 
 
 def test_nobody_listens(portal: Portal, publish: Publishing) -> None:
@@ -313,6 +351,30 @@ def test_a_key_as_a_setting_is_refused(portal: Portal, publish: Publishing) -> N
     assert line.startswith("DATAGOUV_API_KEY is given as a setting, where others can see it")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("api_key", "anything"),
+        ("DATAGOUV_API_KEY", "anything"),
+        ("dataset", UNKNOWN_KEY),
+        ("name", "a new-style-key, say"),
+    ],
+)
+def test_a_key_as_an_argument_is_refused_and_not_shown(
+    portal: Portal, publish: Publishing, name: str, text: str
+) -> None:
+    arguments = {"dataset": "0" * 24, "action": "restore", name: text}
+    done = publish(portal, arguments, key="new-style-key")
+    assert (done.status, done.errors) == (
+        1,
+        [
+            f"publish: argument {name} is a key, where others can see it; give it as the "
+            "environment variable DATAGOUV_API_KEY only, and make a new one"
+        ],
+    )
+    assert text not in done.log
+
+
 def test_a_partial_editor_has_data_sets_of_its_own(portal: Portal, publish: Publishing) -> None:
     publish.files(1)
     arguments = {
@@ -365,6 +427,7 @@ def test_a_file_too_large(portal: Portal, publish: Publishing) -> None:
     assert done.status == 1
     (line,) = done.errors
     assert f"/datasets/{dataset}/upload/: HTTP status 413" in line
+    assert line.startswith(f"{TWO}: POST ")
     assert line.endswith("the file is too large for the portal; publish fewer contracts per file")
     assert done.actions == {ONE: "uploaded", THREE: "uploaded"}
     (failure,) = done.summary["failures"]
@@ -406,6 +469,7 @@ def test_the_plan(portal: Portal, publish: Publishing) -> None:
         f"PUT {base}/resources/{{new resource}}/",
     ]
     assert f'"title":"{TWO}"' in lines[-1]
+    assert "INFO dume_spider.extensions.run_summary: Planned: 4 calls that would write" in done.log
     assert resources(portal, dataset) == before
     assert done.summary["published"] == []
 

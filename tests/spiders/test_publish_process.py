@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from crawling import ROOT, peak_of
@@ -18,7 +19,10 @@ from logs import check
 from portals import Fault, Portal, faulty
 from publishing import SIRET, TODAY, Publishing, api, make_file, new_dataset, resources
 
-ONE, TWO, FOUR = (f"DECP-{SIRET}-{TODAY}-{number:02}.json" for number in (1, 2, 4))
+from dume_spider.store.publications import Publications
+from dume_spider.store.store import Store
+
+ONE, TWO, THREE, FOUR, FIVE = (f"DECP-{SIRET}-{TODAY}-0{at}.json" for at in range(1, 6))
 
 
 def start(
@@ -75,8 +79,10 @@ def test_what_is_refused_for_its_own_sake(portal: Portal, publish: Publishing) -
     """Each file by a line; the others are published."""
     publish.files(1, 3, 4)
     make_file(publish.folder / "decp", 2, contracts=30)
+    empty = publish.folder / "decp" / f"DECP-{SIRET}-{TODAY}-06.json"
+    empty.touch()
     dataset = new_dataset(portal)
-    url = f"https://10.0.0.1/DECP-{SIRET}-{TODAY}-05.json"
+    url = f"https://10.0.0.1/{FIVE}"
     faults = [
         Fault("415", "POST", UPLOAD, nth=3),
         # The portal says that it has done what it has not: the title stays the one it gave.
@@ -86,19 +92,22 @@ def test_what_is_refused_for_its_own_sake(portal: Portal, publish: Publishing) -
         files = publish.folder / "decp" / "*.json"
         status, output = run(proxied, publish, dataset=dataset, files=files, remote_url=url)
     assert status == 1, output
+    # The last line is a line, however many files were refused.
+    assert re.search(r"failed: .*-06.json: is empty; DECP-.*; and 1 more errors; see ", output)
     there = resources(portal, dataset)
     assert set(there) == {ONE, FOUR.lower()}
     base = f"POST {proxied.url}/datasets/{dataset}"
     assert told(output) == [
-        f"[PUB-07] {base}/upload/: HTTP status 413 (The data value transmitted exceeds the "
+        f"[PUB-15] {empty}: is empty",
+        f"[PUB-07] {TWO}: {base}/upload/: HTTP status 413 (The data value transmitted exceeds the "
         "capacity limit.); the file is too large for the portal; publish fewer contracts per file",
-        f"[PUB-08] {base}/upload/: HTTP status 415 (Unsupported Media Type); the portal does not "
-        "take such files; publish JSON or XML",
+        f"[PUB-08] {THREE}: {base}/upload/: HTTP status 415 (Unsupported Media Type); the portal "
+        "does not take such files; publish JSON or XML",
         f"[PUB-14] {FOUR}, the resource {there[FOUR.lower()]['id']} is not as it was sent: title "
         f"is {FOUR.lower()!r} instead of {FOUR!r}; run the same command again; if it says the "
         "same, the portal has changed",
-        f'[PUB-01] {base}/resources/: HTTP status 400 (url: URL invalide "{url}" : adresse '
-        "privée); correct what it names: an argument, a setting, or the file",
+        f"[PUB-01] {base}/resources/: HTTP status 400 (url: URL invalide "
+        f'"{url}" : adresse privée); correct what it names: an argument, a setting, or the file',
     ]
 
 
@@ -208,6 +217,38 @@ def test_stopped_in_the_middle(portal: Portal, publish: Publishing, how: signal.
     assert f"{ONE}: unchanged" in output
     assert f"{TWO}: described" in output
     assert set(resources(portal, dataset)) == {ONE, TWO}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("created", [False, True])
+def test_one_at_a_time(portal: Portal, publish: Publishing, created: bool) -> None:
+    """Who comes second waits, and only then looks at what is missing."""
+    publish.files(1)
+    files = publish.folder / "decp" / "*.json"
+    arguments: dict[str, Any] = {"files": files}
+    if created:
+        named = {"structure": "plateforme", "siret": SIRET, "name": f"Ville {uuid4()}"}
+        arguments |= {"create": "true", "organization": portal.organization, **named}
+    else:
+        arguments["dataset"] = new_dataset(portal)
+    store = Store(f"sqlite:///{publish.folder / 'store.sqlite'}")
+    with faulty(portal) as proxied:
+        held = Publications(store, proxied.url).hold(
+            portal.organization if created else arguments["dataset"]
+        )
+        with start(proxied, publish, **arguments) as process:
+            seen = [process.stdout.readline()]
+            while seen[-1] and not seen[-1].endswith(": waiting for its end\n"):
+                seen.append(process.stdout.readline())
+            assert seen[-1], "".join(seen)
+            assert proxied.asked == ["GET /api/1/me/"]
+            held.release(for_good=True)
+            rest, _ = process.communicate(timeout=60)
+    store.close()
+    assert process.returncode == 0, rest
+    assert "Published: 1 " in rest
+    publish.look_for_keys("".join(seen) + rest)
+    assert not list(publish.folder.glob("store.sqlite-publication-*"))
 
 
 @pytest.mark.slow

@@ -107,9 +107,9 @@ def test_what_is_owed(store: Store, written: Callable[..., Harvest]) -> None:
     written("3", "3")  # not to be published
     written("4", "4")
     known.intend("4", "another")
-    owed = [OwedFile(FOLDER, name(run)) for run in ("1", "2")]
+    owed = [OwedFile(FOLDER, name(run), run) for run in ("1", "2")]
     assert known.owed("d") == owed
-    assert known.owed("another") == [OwedFile(FOLDER, name("4"))]
+    assert known.owed("another") == [OwedFile(FOLDER, name("4"), "4")]
     assert Publications(store, "https://demo.data.gouv.fr/api/1").owed("d") == []
     # In another data set, or with another content, it is not this file that was published.
     known.note("1", publication("1", "another"), Door.NEW)
@@ -117,6 +117,13 @@ def test_what_is_owed(store: Store, written: Callable[..., Harvest]) -> None:
     assert known.owed("d") == owed
     known.note("1", publication("1"), Door.NEW)
     assert known.owed("d") == owed[1:]
+    # What docs/reference.md says gives it up.
+    with store.database.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM destinations WHERE dataset = 'another'")
+    assert known.owed("another") == []
+    # Its content is there, under the number that it was given since.
+    known.note("2", publication("2")._replace(name="renamed"), Door.NEW)
+    assert known.owed("d") == []
 
 
 @pytest.mark.parametrize("status", ["incomplete", "failed", None])
@@ -129,10 +136,10 @@ def test_runs_that_did_not_end_well(
     known.intend("1", "d")
     written("2", "other")
     known.intend("2", "d")
-    assert known.owed("d") == [OwedFile(FOLDER, name("2"))]
+    assert known.owed("d") == [OwedFile(FOLDER, name("2"), "2")]
     if status is None:  # it was running, or killed: it is carried on in the same run
         store.end_run("1", "complete", {})
         first.end()
     else:
         written("3", "same", "probable")
-    assert known.owed("d") == [OwedFile(FOLDER, name(run)) for run in ("1", "2")]
+    assert known.owed("d") == [OwedFile(FOLDER, name(run), run) for run in ("1", "2")]
