@@ -113,6 +113,11 @@ CODES = {
         "Check what the line quotes: an argument that the service does not take, or the "
         "identifiers of the platform (`DUME_PLATFORM_ID`, …)",
     ),
+    "DUME-07": Code(
+        "The service sent messages that are not errors; the most frequent are shown",
+        "Read them. When one speaks of results that are partial, do not trust the run: run the "
+        "same command again once it has gone",
+    ),
     "BOAMP-01": Code(
         "The data set lacks a column that is known; notices have null in its place",
         "Nothing, unless you need the column: the data set has changed, report it",

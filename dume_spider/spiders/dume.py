@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
@@ -58,6 +59,9 @@ NO_SUCH_REFERENCE = "the service has no record under this reference"
 #: So many accepted rows of earlier harvests, and as many rejected ones, are looked at for labels
 #: by which a day can be enumerated.
 MOST_KNOWN = 10_000
+
+#: So many different messages of the service are shown at the end, the most frequent.
+MOST_NOTICES = 5
 
 #: A window at least this long that holds nothing at all is worth a warning.
 LONG_SILENCE = timedelta(days=4)
@@ -147,6 +151,7 @@ class DumeSpider(HarvestSpider):
         spider.missing = MissingFields(spider.names)
         spider.emitted = set()
         spider.logged_keys = set()
+        spider.notices = Counter()
         return spider
 
     def asked(self) -> dict[str, Any]:
@@ -359,11 +364,15 @@ class DumeSpider(HarvestSpider):
         self.run.rows += 1
         self.missing.add(mapped)
         for path, kind in mapped.unknown:
-            self.crawler.stats.inc_value(f"dume/unknown_keys/{path}")
-            if path not in self.logged_keys:
-                self.logged_keys.add(path)
-                logger.info("Unknown key of the service: %s (%s)", path, kind)
+            self.tell_unknown(path, kind)
         return item
+
+    def tell_unknown(self, path: str, kind: str) -> None:
+        """Count a key that is not known, and log it once."""
+        self.crawler.stats.inc_value(f"dume/unknown_keys/{path}")
+        if path not in self.logged_keys:
+            self.logged_keys.add(path)
+            logger.info("Unknown key of the service: %s (%s)", path, kind)
 
     def read(self, response: Response) -> Answer:
         """The answer in a response; raises :class:`AnswerError`."""
@@ -372,7 +381,10 @@ class DumeSpider(HarvestSpider):
         answer = read_answer(response.body)
         for notice in answer.notices:
             self.crawler.stats.inc_value("dume/notices")
-            logger.info("The service says: %s", notice)
+            self.notices[str(notice)] += 1
+        for path in answer.unknown:
+            self.run.tally("unknown_keys", path)
+            self.tell_unknown(path, "of an answer")
         return answer
 
     def closed(self, reason: str) -> None:
@@ -386,6 +398,8 @@ class DumeSpider(HarvestSpider):
             self.run.advise("DUME-04", text)
         for text in self.silence():
             self.run.advise("DUME-05", text)
+        for notice, answers in self.notices.most_common(MOST_NOTICES):
+            self.run.advise("DUME-07", f"The service says, in {answers} answers: {notice}")
 
     def silence(self) -> Iterator[str]:
         """A warning when a long period holds nothing at all: that is rarely true."""

@@ -408,6 +408,20 @@ def test_an_empty_month_is_a_warning(serve: Callable[..., str], crawl: Callable[
     assert done.summary["advice"][0] in done.output
 
 
+@pytest.mark.slow
+def test_what_the_service_says_beside_its_rows_is_told_at_the_end(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    message = {"type": "AVERTISSEMENT", "code": "P1", "message": "résultats partiels"}
+    done = crawl(serve(lambda _: answer(good_row(), messageList=message, total=250)), DAY)
+    assert done.status == 0, done.output
+    assert done.summary["advice"] == [
+        "[DUME-07] The service says, in 2 answers: AVERTISSEMENT P1: résultats partiels"
+    ]
+    assert done.summary["unknown_keys"] == {"response.total": 2}
+    assert "keys of the service are not known" in done.output
+
+
 def test_a_reference_whose_detail_fails_is_named_and_the_others_are_written(
     serve: Callable[..., str], crawl: Callable[..., Any]
 ) -> None:
