@@ -15,7 +15,7 @@ import orjson
 
 from dume_spider.decp.verdict import quote
 from dume_spider.exceptions import EnvelopeError, RefusedError
-from dume_spider.json_answer import decode
+from dume_spider.json_answer import decode, writable
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def read_answer(body: bytes) -> Answer:
         # A list of another name must not pass for a day without contracts.
         raise EnvelopeError(f"the answer has no list '{_ROWS}' (it has: {_keys(response)})")
     unknown += (key for key in value if key != "response")
-    return Answer(tuple(_as_list(response, _ROWS)), tuple(messages), tuple(unknown))
+    return Answer(writable(_as_list(response, _ROWS)), tuple(messages), tuple(unknown))
 
 
 _MESSAGES, _ROWS = "messageList", "donneesEssentielles"

@@ -779,7 +779,8 @@ def _reference(raw: Any) -> str | None:
     if not isinstance(raw, str):
         return None
     text = raw.strip()
-    return text if text and text.isprintable() else None
+    # One that has lost a character is not the service's key.
+    return text if text and text.isprintable() and "\ufffd" not in text else None
 
 
 class _RowNames(Names):

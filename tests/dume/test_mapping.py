@@ -461,6 +461,7 @@ def test_a_row_nested_too_deeply():
         ({"ReferenceUnique": "R1", "REFERENCE_UNIQUE": "R2"}, None),
         ({"referenceUnique": "a\nb"}, None),
         ({"referenceUnique": "\ud800"}, None),
+        ({"referenceUnique": "AIFEDUME-\ufffd"}, None),
         ({"referenceUnique": ["R1"]}, None),
         ({"referenceUnique": True}, None),
         ({"referenceUnique": " "}, None),

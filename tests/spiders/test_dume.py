@@ -477,6 +477,54 @@ def test_rows_without_sense_are_rejected_with_reasons(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("detail", ["always", "never"])
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_rows_that_no_file_can_hold_as_they_are_cost_nothing_else(
+    request: pytest.FixtureRequest,
+    serve: Callable[..., str],
+    crawl: Callable[..., Any],
+    database: str,
+    detail: str,
+) -> None:
+    """Halves of surrogate pairs in a text, a label, a key and a reference; a row too deep."""
+    deep: Any = []
+    for _ in range(300):
+        deep = [deep]
+    rows = [
+        good_row(),
+        good_row("AIFEDUME-bbbbbbbb", id="2026-018", objet="Jardins \ud83d"),
+        good_row("AIFEDUME-cccccccc", id="2026-019", procedure="Procédure \ude00"),
+        good_row("AIFEDUME-dddddddd", id="2026-020") | {"\ud800": 1},
+        good_row("AIFEDUME-\ud800", id="2026-021"),
+        good_row("AIFEDUME-eeeeeeee", id="2026-022") | {"deep": deep},
+    ]
+
+    def service(asked: dict[str, Any]) -> tuple[int, bytes]:
+        reference = asked.get("referenceUnique")
+        return answer(*(row for row in rows if reference in (None, row["referenceUnique"])))
+
+    settings = {}
+    if database == "postgresql":
+        settings["DECP_STORE_URL"] = request.getfixturevalue("new_schema")()
+    done = crawl(serve(service), DAY | {"detail": detail}, settings)
+    assert done.status == 0, done.output
+    assert "Traceback" not in done.output
+    check_balance(done)
+    assert done.counts["rows"] == 6
+    written = {record["id"]: record["objet"] for record in records_of(done.files()[0])}
+    assert written == {
+        "2026-017": "Entretien des jardins",
+        "2026-018": "Jardins \ufffd",
+        "2026-020": "Entretien des jardins",
+    }
+    assert done.summary["warnings"]["text-replacement"] == 1
+    reasons = {(line["reference"], line["errors"][0]["rule"]) for line in done.rejected}
+    assert reasons == {("AIFEDUME-cccccccc", "enum"), (None, "reference"), (None, "row")}
+    (text,) = (line["raw"] for line in done.rejected if isinstance(line["raw"], str))
+    assert json.loads(text) == rows[-1]
+
+
+@pytest.mark.slow
 def test_an_unknown_block_is_counted_logged_once_and_named_at_the_end(
     serve: Callable[..., str], crawl: Callable[..., Any]
 ) -> None:
