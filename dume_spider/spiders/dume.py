@@ -21,7 +21,7 @@ from dume_spider.dume.answer import Answer, read_answer, reference_of
 from dume_spider.dume.facts import facts_of
 from dume_spider.dume.mapping import FieldNames, MappedRow, MissingFields, load_field_names, map_row
 from dume_spider.dume.planner import Planner, RowFacts
-from dume_spider.dume.query import API_VERSION_HEADERS, Requester, SearchQuery
+from dume_spider.dume.query import API_VERSION_HEADERS, CAP, Requester, SearchQuery
 from dume_spider.exceptions import AnswerError, ArgumentError, RefusedError
 from dume_spider.extensions.keeper import Group, Keeper
 from dume_spider.extensions.run_summary import RunSummary
@@ -55,6 +55,10 @@ TYPE_LABELS = {
 }
 
 NO_SUCH_REFERENCE = "the service has no record under this reference"
+FULL = (
+    f"its answer is full ({CAP} rows): further versions may be missing; asked for alone it is "
+    "split by days: scrapy crawl dume -a reference={}"
+)
 
 #: So many accepted rows of earlier harvests, and as many rejected ones, are looked at for labels
 #: by which a day can be enumerated.
@@ -333,9 +337,10 @@ class DumeSpider(HarvestSpider):
             return
         # The last rows settle the reference; they are all, unless there are very many.
         *firsts, last = in_parts(versions, self.group_size)
+        is_full = len(facts) >= CAP
         settling = Group(
             len(last),
-            reference,
+            None if is_full else reference,
             needs=frozenset(fact.key for fact in facts),
             found=tuple(self.found_in(foreign, asked_type)),
         )
@@ -344,6 +349,8 @@ class DumeSpider(HarvestSpider):
         for part, group in [*((part, Group(len(part))) for part in firsts), (last, settling)]:
             for mapped, row in part:
                 yield self.emit(item_of(mapped, row, group), mapped)
+        if is_full:
+            self.reference_failed(reference, FULL.format(reference), is_answered=True)
         self.settle(reference)
 
     def found_in(self, facts: Iterable[RowFacts], type_de: ContractType | None) -> list[Found]:

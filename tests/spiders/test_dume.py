@@ -464,6 +464,53 @@ def test_the_newest_version_of_a_reference_wins(
     assert len(done.items) == 1
 
 
+@pytest.mark.slow
+def test_an_answer_with_more_versions_than_it_can_hold_is_named(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    """Of one reference 150 versions of 30 days; the last ones are beyond the cap."""
+    versions = [
+        good_row(
+            montant=100000 + number,
+            modifications=[
+                {
+                    "modification": {
+                        "id": 1,
+                        "dateNotificationModification": "2026-03-10",
+                        "datePublicationDonneesModification": "2026-03-12",
+                        "montant": 150000 + number,
+                    }
+                }
+            ],
+        )
+        for number in range(150)
+    ]
+
+    def service(asked: dict[str, Any]) -> tuple[int, bytes]:
+        first = asked.get("dateDebutPublication", "2026-03-01")
+        last = asked.get("dateFinPublication", "2026-03-30")
+        found = [
+            row
+            for number, row in enumerate(versions)
+            if first <= f"2026-03-{number // 5 + 1:02}" <= last
+        ]
+        return answer(*found[:100])
+
+    url = serve(service)
+    one_day = crawl(url, DAY)
+    assert one_day.status == 3, one_day.output
+    check_balance(one_day)
+    assert one_day.counts | {"rows": 101, "written": 1, "failed": 1} == one_day.counts
+    (failure,) = one_day.summary["failures"]
+    assert failure["reference"] == "AIFEDUME-aaaaaaaa"
+    assert failure["error"].startswith("its answer is full (100 rows): ")
+    name, value = failure["error"].rpartition(" -a ")[2].split("=")
+    alone = crawl(url, {name: value})
+    assert alone.status == 0, alone.output
+    check_balance(alone)
+    assert alone.counts["rows"] == 150
+
+
 def test_rows_without_sense_are_rejected_with_reasons(
     serve: Callable[..., str], crawl: Callable[..., Any]
 ) -> None:
