@@ -11,7 +11,8 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from scrapy.utils.test import get_crawler
 from dume_spider.decp.regime import ContractType
 from dume_spider.sandbox.generator import generate
 from dume_spider.sandbox.rows import row_of
+from dume_spider.spiders.base import today
 from dume_spider.spiders.dume import DumeSpider
+from dume_spider.store.ledger import Found, Window
 
 MARCH = {"date_start": "2026-03-01", "date_end": "2026-03-31"}
 DAY = {"date": "2026-03-02"}
@@ -729,6 +732,45 @@ def test_a_run_that_is_stopped_keeps_what_it_has(
     check_balance(again)
     assert again.run == stopped.run
     assert again.counts["written"] == again.counts["references"] == 300
+
+
+@dataclass
+class Interrupted:
+    """A harvest that has asked for a day and got one reference."""
+
+    day: str
+    is_resumed = True
+
+    def windows(self) -> list[Window]:
+        return [Window({"date_start": self.day, "date_end": self.day}, "closed", [["r:1", "r"]])]
+
+    def settled(self) -> set[str]:
+        return {"r"}
+
+    def settled_rows(self) -> set[str]:
+        return set()
+
+    def waiting(self) -> list[Found]:
+        return [Found("s", "MP")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "began", "is_asked_again"), [(0, 0, False), (1, 1, True), (2, 1, False)]
+)
+def test_a_day_that_was_not_over_is_asked_again_when_it_is(
+    tmp_path: Path, asked: int, began: int, is_asked_again: bool
+) -> None:
+    """The day asked for and that on which the run began, in days before today."""
+    settings = {"DECP_RUNS_DIR": str(tmp_path), "DUME_API_URL": "http://127.0.0.1:9/"}
+    day = str(today() - timedelta(asked))
+    spider = DumeSpider.from_crawler(get_crawler(DumeSpider, settings), date=day)
+    noon = f"{today() - timedelta(began)}T12:00:00+00:00"
+    spider.run.started = datetime.fromisoformat(noon)
+    (waiting,) = spider.carry_on(Interrupted(day))
+    assert waiting.cb_kwargs["reference"] == "s"
+    assert len(list(spider.next_searches())) == is_asked_again
+    assert spider.asked_for == ({"s"} if is_asked_again else {"r", "s"})
+    assert spider.run.references == (1 if is_asked_again else 2)
 
 
 # What the user got wrong, and what the machine refuses.
