@@ -27,7 +27,13 @@ from dume_spider.extensions.keeper import Group, Keeper
 from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.items import DecpItem, Origin, make_item, problems_of
 from dume_spider.spiders.base import Argument, a_date, a_shard, a_text, one_of, today
-from dume_spider.spiders.harvest import HarvestSpider, asked_values, describe, resolve_dates
+from dume_spider.spiders.harvest import (
+    HarvestSpider,
+    asked_values,
+    check_url,
+    describe,
+    resolve_dates,
+)
 from dume_spider.store.ledger import Found, Window
 from dume_spider.store.reading import StoreReader
 
@@ -129,6 +135,7 @@ class DumeSpider(HarvestSpider):
 
     @classmethod
     def check_settings(cls, settings: BaseSettings) -> None:
+        check_url(settings, "DUME_API_URL")
         if settings["DUME_FIELD_MAP"]:
             read_names(settings)
 

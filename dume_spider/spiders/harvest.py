@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from scrapy import Request
 from scrapy.spidermiddlewares.httperror import HttpError
@@ -17,6 +18,7 @@ from dume_spider.spiders.base import BaseSpider, crawl_command, today
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
+    from scrapy.settings import BaseSettings
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +133,18 @@ class HarvestSpider(BaseSpider):
                 MOST_UNANSWERED,
             )
             self.stop("service_down")
+
+
+def check_url(settings: BaseSettings, name: str) -> None:
+    """Check that a setting is an address of the web. Raises :class:`ArgumentError`."""
+    url = settings[name]
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ArgumentError(f"{name}={url!r}: not an address; accepted: https://… or http://…")
 
 
 def resolve_dates(spider: str, values: dict[str, Any]) -> None:
