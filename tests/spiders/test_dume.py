@@ -773,6 +773,32 @@ def test_a_day_that_was_not_over_is_asked_again_when_it_is(
     assert spider.run.references == (1 if is_asked_again else 2)
 
 
+@pytest.mark.slow
+def test_one_request_at_a_time(serve: Callable[..., str], crawl: Callable[..., Any]) -> None:
+    """As by default, with a shorter pause; retries included."""
+    rows = [good_row(f"AIFEDUME-{number:08}", id=f"2026-{number:03}") for number in range(20)]
+    asked_for: Counter[str] = Counter()
+    at_once: list[str] = []
+    most: list[int] = []
+
+    def service(asked: dict[str, Any]) -> tuple[int, bytes]:
+        reference = asked.get("referenceUnique", "")
+        asked_for[reference] += 1
+        at_once.append(reference)
+        most.append(len(at_once))
+        time.sleep(0.05)
+        at_once.remove(reference)
+        if asked_for[reference] == 1 and reference.endswith("5"):
+            return 503, b""
+        return answer(*(row for row in rows if reference in ("", row["referenceUnique"])))
+
+    polite = {"DOWNLOAD_DELAY": "0.001", "CONCURRENT_REQUESTS_PER_DOMAIN": "1"}
+    done = crawl(serve(service), DAY, polite)
+    assert done.status == 0, done.output
+    assert done.counts["written"] == 20
+    assert max(most) == 1
+
+
 # What the user got wrong, and what the machine refuses.
 
 
