@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from sys import intern
 from typing import Any
 
 from dume_spider.decp.regime import BUYER_FIELD, ContractType
@@ -49,5 +50,6 @@ def _ids(value: Any) -> Iterator[str]:
 
 def _text(value: Any) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) and value else None
+        value = str(value)
+    # Interned: the planner holds the labels of all rows, and there are few that differ.
+    return intern(value) if isinstance(value, str) and value else None

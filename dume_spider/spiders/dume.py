@@ -11,6 +11,7 @@ from contextlib import closing
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import orjson
@@ -456,10 +457,11 @@ def item_of(mapped: MappedRow, row: Any, group: Group | None = None) -> DecpItem
 
 def facts_of_json(values: Sequence[Any]) -> RowFacts:
     """The facts of a row as the ledger has kept them."""
-    facts = RowFacts(*values)
+    key, reference, *labels = values
+    facts = RowFacts(key, reference, *(intern(x) if isinstance(x, str) else x for x in labels))
     return facts._replace(
         type_de=facts.type_de and ContractType(facts.type_de),
-        titulaire_ids=tuple(facts.titulaire_ids),
+        titulaire_ids=tuple(map(intern, facts.titulaire_ids)),
     )
 
 
