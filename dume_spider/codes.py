@@ -105,8 +105,10 @@ CODES = {
         "`DUME_FIELD_MAP`, then `scrapy reprocess --rejected`",
     ),
     "DUME-05": Code(
-        "Five days or more hold nothing at all, which is rarely true",
-        "Check the filters (labels are exact), then search the same days on the service's web site",
+        "A working day or more (with filters: five days or more) hold nothing at all, which is "
+        "rarely true",
+        "It may be a holiday. Check the filters (labels are exact), then search the same days on "
+        "the service's web site",
     ),
     "DUME-06": Code(
         "The service refused the first request, so that asking on is of no use",

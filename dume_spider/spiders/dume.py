@@ -74,7 +74,7 @@ MOST_KNOWN = 10_000
 #: So many different messages of the service are shown at the end, the most frequent.
 MOST_NOTICES = 5
 
-#: A window at least this long that holds nothing at all is worth a warning.
+#: Filtered days at least this far apart that hold nothing at all are worth a warning.
 LONG_SILENCE = timedelta(days=4)
 
 
@@ -420,9 +420,17 @@ class DumeSpider(HarvestSpider):
             self.run.advise("DUME-07", f"The service says, in {answers} answers: {notice}")
 
     def silence(self) -> Iterator[str]:
-        """A warning when a long period holds nothing at all: that is rarely true."""
+        """A warning when nothing at all was found: with filters in a long period, without any on
+        one working day."""
         start, end = self.query.date_start, self.query.date_end
-        if start and end and end - start >= LONG_SILENCE and not self.run.references:
+        if start is None or end is None or self.run.references or self.run.rows:
+            return
+        if self.run.failures or not self.planner.done:
+            return  # then nobody knows
+        is_all = self.query == SearchQuery(start, end) and not self.run.shard
+        days = (start + timedelta(number) for number in range(min((end - start).days + 1, 7)))
+        is_odd = is_all and any(day.weekday() < 5 and day < today() for day in days)
+        if is_odd or end - start >= LONG_SILENCE:
             yield (
                 f"Nothing was found from {start} to {end}: check the filters "
                 f"({self.query.filters()}) and the service"

@@ -399,6 +399,31 @@ def test_an_empty_day_is_complete(
     assert done.summary["status"] == "complete"
     assert done.counts["rows"] == 0
     assert done.files() == []
+    assert len(done.summary["advice"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_told"),
+    [
+        (DAY, True),
+        ({"date": "2026-03-07"}, False),  # a Saturday
+        ({"date_start": "2026-03-07", "date_end": "2026-03-09"}, True),
+        (DAY | {"type_de": "CC"}, False),
+        (DAY | {"shard": "1/2"}, False),
+        ({"date_start": "2026-03-02", "date_end": "2026-03-06", "type_de": "CC"}, True),
+        ({"date": str(today())}, False),
+    ],
+)
+def test_days_on_which_nothing_is_found_are_told(
+    tmp_path: Path, arguments: dict[str, str], is_told: bool
+) -> None:
+    settings = {"DECP_RUNS_DIR": str(tmp_path), "DUME_API_URL": "http://127.0.0.1:9/"}
+    spider = DumeSpider.from_crawler(get_crawler(DumeSpider, settings), **arguments)
+    assert not list(spider.silence())
+    spider.planner.done = True
+    assert len(list(spider.silence())) == is_told
+    spider.run.rows = 1
+    assert not list(spider.silence())
 
 
 def test_an_empty_month_is_a_warning(serve: Callable[..., str], crawl: Callable[..., Any]) -> None:
