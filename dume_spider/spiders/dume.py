@@ -23,7 +23,7 @@ from dume_spider.dume.facts import facts_of
 from dume_spider.dume.mapping import FieldNames, MappedRow, MissingFields, load_field_names, map_row
 from dume_spider.dume.planner import Planner, RowFacts
 from dume_spider.dume.query import API_VERSION_HEADERS, CAP, Requester, SearchQuery
-from dume_spider.exceptions import AnswerError, ArgumentError, RefusedError
+from dume_spider.exceptions import AnswerError, ArgumentError, EnvelopeError, RefusedError
 from dume_spider.extensions.keeper import Group, Keeper
 from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.items import DecpItem, Origin, make_item, problems_of
@@ -256,11 +256,12 @@ class DumeSpider(HarvestSpider):
         window = SearchQuery.of_filters(filters)
         try:
             answer = self.read(response)
+            facts = [facts_of(row, self.names, window.type_de) for row in answer.rows]
+            self.check_reference(facts)
         except AnswerError as error:
             yield from self.window_failed(window, error)
             return
         self.in_flight -= 1
-        facts = [facts_of(row, self.names, window.type_de) for row in answer.rows]
         self.planner.answered(window, facts)
         for row, fact in zip(answer.rows, facts, strict=True):
             yield from self.found(row, fact, window.type_de)
@@ -270,6 +271,16 @@ class DumeSpider(HarvestSpider):
             self.found_in(facts, window.type_de),
         )
         yield from self.next_searches()
+
+    def check_reference(self, facts: Iterable[RowFacts]) -> None:
+        """Raise :class:`EnvelopeError` where one reference is asked for and others come: without
+        that filter a search is one of everything there is."""
+        asked = self.query.reference
+        for fact in facts if asked else ():
+            if fact.reference not in (asked, None):
+                raise EnvelopeError(
+                    f"the service answered with rows of other references, such as {fact.reference}"
+                )
 
     def search_failed(self, failure: Failure) -> Iterator[Any]:
         """Name a window that got no answer, and go on with the others."""

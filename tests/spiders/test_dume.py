@@ -257,6 +257,21 @@ def test_one_reference(start_sandbox: Callable[..., Any], crawl: Callable[..., A
 
 
 @pytest.mark.slow
+def test_one_reference_of_a_service_that_does_not_look_at_it(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    """It is a failure, not a harvest of all that there is."""
+    rows = [good_row(f"AIFEDUME-{number:08}", id=f"2026-{number:03}") for number in range(100)]
+    done = crawl(serve(lambda _: answer(*rows)), {"reference": "AIFEDUME-zzzzzzzz"})
+    assert done.status == 3, done.output
+    check_balance(done)
+    assert done.counts["rows"] == 0
+    assert done.summary["requests"]["search"] == 1
+    (failure,) = done.summary["failures"]
+    assert failure["error"].endswith("rows of other references, such as AIFEDUME-00000000")
+
+
+@pytest.mark.slow
 def test_plateforme_structure_gives_one_file_per_regime(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any]
 ) -> None:
