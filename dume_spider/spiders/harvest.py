@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from sys import maxsize
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -45,7 +46,8 @@ class HarvestSpider(BaseSpider):
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
         spider = super().from_crawler(crawler, *args, **kwargs)
-        spider.room = crawler.settings.getint("CONCURRENT_REQUESTS")
+        # To Scrapy 0 is no limit.
+        spider.room = crawler.settings.getint("CONCURRENT_REQUESTS") or maxsize
         spider.seen = set()
         spider.asked_for = set()
         spider.pending = {}
