@@ -62,6 +62,7 @@ TYPE_LABELS = {
 }
 
 NO_SUCH_REFERENCE = "the service has no record under this reference"
+GONE = f"{NO_SUCH_REFERENCE}, which a search has found; -a detail=never takes records from searches"
 FULL = (
     f"its answer is full ({CAP} rows): further versions may be missing; asked for alone it is "
     "split by days: scrapy crawl dume -a reference={}"
@@ -355,7 +356,7 @@ class DumeSpider(HarvestSpider):
             elif fact.key not in self.emitted:
                 versions.append((map_row(row, self.names, asked_type), row))
         if len(foreign) == len(facts):
-            self.reference_failed(reference, NO_SUCH_REFERENCE, is_answered=True)
+            self.reference_failed(reference, GONE, is_answered=True)
             return
         # The last rows settle the reference; they are all, unless there are very many.
         *firsts, last = in_parts(versions, self.group_size)

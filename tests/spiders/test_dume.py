@@ -508,6 +508,21 @@ def test_the_newest_version_of_a_reference_wins(
 
 
 @pytest.mark.slow
+def test_a_reference_that_only_searches_know_is_named_with_the_way_out(
+    serve: Callable[..., str], crawl: Callable[..., Any], tmp_path: Path
+) -> None:
+    url = serve(lambda asked: answer(*([] if "referenceUnique" in asked else [good_row()])))
+    done = crawl(url, DAY, folder=tmp_path / "always")
+    assert done.status == 3, done.output
+    check_balance(done)
+    (failure,) = done.summary["failures"]
+    assert failure["reference"] == "AIFEDUME-aaaaaaaa"
+    name, value = re.search(r"-a (\w+)=(\w+)", failure["error"]).groups()
+    other = crawl(url, DAY | {name: value}, folder=tmp_path / "never")
+    assert (other.status, other.counts["written"]) == (0, 1)
+
+
+@pytest.mark.slow
 def test_an_answer_with_more_versions_than_it_can_hold_is_named(
     serve: Callable[..., str], crawl: Callable[..., Any]
 ) -> None:
