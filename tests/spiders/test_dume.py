@@ -591,7 +591,8 @@ def test_rows_that_no_file_can_hold_as_they_are_cost_nothing_else(
     database: str,
     detail: str,
 ) -> None:
-    """Halves of surrogate pairs in a text, a label, a key and a reference; a row too deep."""
+    """Halves of surrogate pairs in a text, a label, a key and a reference; a key that PostgreSQL
+    does not take; a row too deep."""
     deep: Any = []
     for _ in range(300):
         deep = [deep]
@@ -599,7 +600,7 @@ def test_rows_that_no_file_can_hold_as_they_are_cost_nothing_else(
         good_row(),
         good_row("AIFEDUME-bbbbbbbb", id="2026-018", objet="Jardins \ud83d"),
         good_row("AIFEDUME-cccccccc", id="2026-019", procedure="Procédure \ude00"),
-        good_row("AIFEDUME-dddddddd", id="2026-020") | {"\ud800": 1},
+        good_row("AIFEDUME-dddddddd", id="2026-020") | {"\ud800": 1, "a\0b": "\0"},
         good_row("AIFEDUME-\ud800", id="2026-021"),
         good_row("AIFEDUME-eeeeeeee", id="2026-022") | {"deep": deep},
     ]
@@ -625,6 +626,7 @@ def test_rows_that_no_file_can_hold_as_they_are_cost_nothing_else(
     assert done.summary["warnings"]["text-replacement"] == 1
     reasons = {(line["reference"], line["errors"][0]["rule"]) for line in done.rejected}
     assert reasons == {("AIFEDUME-cccccccc", "enum"), (None, "reference"), (None, "row")}
+    assert done.summary["unknown_keys"].keys() == {"\ufffd", "a\0b"}
     (text,) = (line["raw"] for line in done.rejected if isinstance(line["raw"], str))
     assert json.loads(text) == rows[-1]
 
