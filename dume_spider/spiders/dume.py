@@ -27,7 +27,15 @@ from dume_spider.exceptions import AnswerError, ArgumentError, EnvelopeError, Re
 from dume_spider.extensions.keeper import Group, Keeper
 from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.items import DecpItem, Origin, make_item, problems_of
-from dume_spider.spiders.base import Argument, a_date, a_shard, a_text, one_of, today
+from dume_spider.spiders.base import (
+    Argument,
+    a_date,
+    a_shard,
+    a_text,
+    crawl_command,
+    one_of,
+    today,
+)
 from dume_spider.spiders.harvest import (
     HarvestSpider,
     asked_values,
@@ -65,7 +73,7 @@ NO_SUCH_REFERENCE = "the service has no record under this reference"
 GONE = f"{NO_SUCH_REFERENCE}, which a search has found; -a detail=never takes records from searches"
 FULL = (
     f"its answer is full ({CAP} rows): further versions may be missing; asked for alone it is "
-    "split by days: scrapy crawl dume -a reference={}"
+    "split by days: {}"
 )
 
 #: So many accepted rows of earlier harvests, and as many rejected ones, are looked at for labels
@@ -373,7 +381,8 @@ class DumeSpider(HarvestSpider):
             for mapped, row in part:
                 yield self.emit(item_of(mapped, row, group), mapped)
         if is_full:
-            self.reference_failed(reference, FULL.format(reference), is_answered=True)
+            alone = crawl_command(self.name, {"reference": reference})
+            self.reference_failed(reference, FULL.format(alone), is_answered=True)
         self.settle(reference)
 
     def found_in(self, facts: Iterable[RowFacts], type_de: ContractType | None) -> list[Found]:
