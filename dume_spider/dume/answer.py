@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from dume_spider.decp.verdict import quote
+from dume_spider.decp.verdict import quote, shortened
 from dume_spider.exceptions import EnvelopeError, RefusedError
 from dume_spider.json_answer import decode, writable
 
@@ -27,7 +27,7 @@ class Message:
     text: str
 
     def __str__(self) -> str:
-        return " ".join(f"{self.kind} {self.code}: {self.text}".split())
+        return shortened(" ".join(f"{self.kind} {self.code}: {self.text}".split()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,11 @@ def read_answer(body: bytes) -> Answer:
     errors = [message for message in messages if message.kind.upper().startswith("ERR")]
     if errors:
         raise RefusedError("; ".join(map(str, errors)), code=errors[0].code)
-    unknown = [f"response.{key}" for key in response if key not in (_MESSAGES, _ROWS)]
+    unknown = [shortened(f"response.{key}") for key in response if key not in (_MESSAGES, _ROWS)]
     if unknown and _ROWS not in response:
         # A list of another name must not pass for a day without contracts.
         raise EnvelopeError(f"the answer has no list '{_ROWS}' (it has: {_keys(response)})")
-    unknown += (key for key in value if key != "response")
+    unknown += (shortened(key) for key in value if key != "response")
     return Answer(writable(_as_list(response, _ROWS)), tuple(messages), tuple(unknown))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dume_spider.decp.regime import BUYER_FIELD, ContractType
 from dume_spider.dume.answer import row_key
-from dume_spider.dume.mapping import FieldNames, raw_fields
+from dume_spider.dume.mapping import LONGEST_LABEL, FieldNames, raw_fields
 from dume_spider.dume.planner import RowFacts
 
 _WINNERS = {ContractType.MARCHE: "titulaires", ContractType.CONCESSION: "concessionnaires"}
@@ -51,5 +51,7 @@ def _ids(value: Any) -> Iterator[str]:
 def _text(value: Any) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_LABEL:
+        return None
     # Interned: the planner holds the labels of all rows, and there are few that differ.
-    return intern(value) if isinstance(value, str) and value else None
+    return intern(value)

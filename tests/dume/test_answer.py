@@ -42,6 +42,12 @@ def test_keys_of_the_envelope_that_are_not_known_are_told() -> None:
     body = orjson.dumps({"response": {"donneesEssentielles": [], "total": 250}, "page": 1})
     assert read_answer(body).unknown == ("response.total", "page")
     assert read_answer(GOOD).unknown == ()
+    long = read_answer(orjson.dumps({"response": {"donneesEssentielles": []}, "k" * 501: 1}))
+    assert long.unknown == ("k" * 499 + "…",)
+
+
+def test_a_long_message_is_shortened() -> None:
+    assert str(Message("INFO", "I1", "m" * 1000)) == f"INFO I1: {'m' * 490}…"
 
 
 @pytest.mark.parametrize(

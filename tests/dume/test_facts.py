@@ -94,3 +94,8 @@ def test_the_labels_of_all_rows_are_held_once() -> None:
     assert again == one
     assert again.procedure is one.procedure
     assert again.titulaire_ids[0] is one.titulaire_ids[0]
+
+
+def test_a_label_that_is_too_long_to_be_asked_for_is_none() -> None:
+    assert facts_of({"procedure": "p" * 200}, NAMES, None).procedure == "p" * 200
+    assert facts_of({"procedure": "p" * 201}, NAMES, None).procedure is None

@@ -462,6 +462,8 @@ def test_a_row_nested_too_deeply():
         ({"referenceUnique": "a\nb"}, None),
         ({"referenceUnique": "\ud800"}, None),
         ({"referenceUnique": "AIFEDUME-\ufffd"}, None),
+        ({"referenceUnique": "R" * 200}, "R" * 200),
+        ({"referenceUnique": "R" * 201}, None),
         ({"referenceUnique": ["R1"]}, None),
         ({"referenceUnique": True}, None),
         ({"referenceUnique": " "}, None),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import re
 import resource
 import signal
+import string
 import subprocess
 import time
 from collections import Counter
@@ -591,8 +593,9 @@ def test_rows_that_no_file_can_hold_as_they_are_cost_nothing_else(
     database: str,
     detail: str,
 ) -> None:
-    """Halves of surrogate pairs in a text, a label, a key and a reference; a key that PostgreSQL
-    does not take; a row too deep."""
+    """Halves of surrogate pairs in a text, a label, a key and a reference; a NUL in a key, and keys
+    and references that no index of PostgreSQL takes; a row too deep."""
+    long = "".join(random.Random(1).choices(string.ascii_letters, k=9000))
     deep: Any = []
     for _ in range(300):
         deep = [deep]
@@ -600,7 +603,8 @@ def test_rows_that_no_file_can_hold_as_they_are_cost_nothing_else(
         good_row(),
         good_row("AIFEDUME-bbbbbbbb", id="2026-018", objet="Jardins \ud83d"),
         good_row("AIFEDUME-cccccccc", id="2026-019", procedure="Procédure \ude00"),
-        good_row("AIFEDUME-dddddddd", id="2026-020") | {"\ud800": 1, "a\0b": "\0"},
+        good_row("AIFEDUME-dddddddd", id="2026-020") | {"\ud800": 1, "a\0b": "\0", long: 1},
+        good_row(long, id="2026-023"),
         good_row("AIFEDUME-\ud800", id="2026-021"),
         good_row("AIFEDUME-eeeeeeee", id="2026-022") | {"deep": deep},
     ]
@@ -616,7 +620,7 @@ def test_rows_that_no_file_can_hold_as_they_are_cost_nothing_else(
     assert done.status == 0, done.output
     assert "Traceback" not in done.output
     check_balance(done)
-    assert done.counts["rows"] == 6
+    assert done.counts["rows"] == 7
     written = {record["id"]: record["objet"] for record in records_of(done.files()[0])}
     assert written == {
         "2026-017": "Entretien des jardins",
@@ -626,7 +630,7 @@ def test_rows_that_no_file_can_hold_as_they_are_cost_nothing_else(
     assert done.summary["warnings"]["text-replacement"] == 1
     reasons = {(line["reference"], line["errors"][0]["rule"]) for line in done.rejected}
     assert reasons == {("AIFEDUME-cccccccc", "enum"), (None, "reference"), (None, "row")}
-    assert done.summary["unknown_keys"].keys() == {"\ufffd", "a\0b"}
+    assert done.summary["unknown_keys"].keys() == {"\ufffd", "a\0b", f"{long[:499]}…"}
     (text,) = (line["raw"] for line in done.rejected if isinstance(line["raw"], str))
     assert json.loads(text) == rows[-1]
 
