@@ -71,12 +71,7 @@ def writable(rows: Iterable[Any]) -> tuple[Any, ...]:
 
     Raises :class:`NotJsonError` for one that is deeper still.
     """
-    rows = tuple(rows)
-    try:
-        orjson.dumps(rows)
-    except TypeError:
-        rows = tuple(map(_writable, rows))
-    return rows
+    return tuple(map(_writable, rows))
 
 
 def _writable(row: Any) -> Any:
