@@ -105,13 +105,20 @@ CODES = {
         "`DUME_FIELD_MAP`, then `scrapy reprocess --rejected`",
     ),
     "DUME-05": Code(
-        "Five days or more hold nothing at all, which is rarely true",
-        "Check the filters (labels are exact), then search the same days on the service's web site",
+        "A working day or more (with filters: five days or more) hold nothing at all, which is "
+        "rarely true",
+        "It may be a holiday. Check the filters (labels are exact), then search the same days on "
+        "the service's web site",
     ),
     "DUME-06": Code(
         "The service refused the first request, so that asking on is of no use",
         "Check what the line quotes: an argument that the service does not take, or the "
         "identifiers of the platform (`DUME_PLATFORM_ID`, …)",
+    ),
+    "DUME-07": Code(
+        "The service sent messages that are not errors; the most frequent are shown",
+        "Read them. When one speaks of results that are partial, do not trust the run: run the "
+        "same command again once it has gone",
     ),
     "BOAMP-01": Code(
         "The data set lacks a column that is known; notices have null in its place",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -18,7 +21,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def decode(body: bytes) -> Any:
-    """The JSON value of a body.
+    """The JSON value of a body, read by :func:`loads`.
 
     Raises :class:`AnswerError`: of which kind tells an empty body, an HTML page, JSON
     that stops in the middle, and anything else.
@@ -27,7 +30,7 @@ def decode(body: bytes) -> Any:
     if not text:
         raise EmptyAnswerError("the service answered an empty body")
     try:
-        return orjson.loads(text)
+        return loads(text)
     except orjson.JSONDecodeError as error:
         start = quote(text[:60].decode("utf-8", "replace"), 80)
         if text[:1] == b"<":
@@ -39,3 +42,44 @@ def decode(body: bytes) -> Any:
                 f"the service's JSON stops in the middle, after {len(body)} bytes"
             ) from error
         raise NotJsonError(f"the service answered no valid JSON: {error}: {start}") from error
+
+
+def loads(text: bytes) -> Any:
+    """The value of a JSON text.
+
+    Half a surrogate pair (``\\ud83d``: a text that was cut inside a character) is lawful in JSON,
+    but no text that a file or a database can hold. It becomes U+FFFD, which says that something
+    was lost there (rule ``text-replacement``); the rest of the answer is as it would be without it.
+
+    Raises :class:`orjson.JSONDecodeError`.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        # What Python's own cannot read either has the error that orjson told.
+        with suppress(ValueError, RecursionError):
+            value = json.loads(text.decode("utf-8", "surrogatepass"))
+            # In UTF-16 halves that stand side by side are one character.
+            halves = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+            return orjson.loads(halves.decode("utf-16-le", "replace"))
+        raise
+
+
+def writable(rows: Iterable[Any]) -> tuple[Any, ...]:
+    """The rows of an answer as they came; one that is nested too deeply to be written again
+    (254 levels) as a text that holds its JSON, so that it is refused alone, and kept.
+
+    Raises :class:`NotJsonError` for one that is deeper still.
+    """
+    return tuple(map(_writable, rows))
+
+
+def _writable(row: Any) -> Any:
+    try:
+        orjson.dumps((row,))
+    except TypeError:
+        try:
+            return json.dumps(row, ensure_ascii=False)
+        except RecursionError as error:
+            raise NotJsonError("a row of the answer is nested too deeply to be read") from error
+    return row

@@ -31,7 +31,8 @@ USER_AGENT = _env("USER_AGENT", "dume_spider/0.1 (open data of French public con
 ROBOTSTXT_OBEY = False
 
 # Polite by default: the DUME service publishes no limits; the peers that use it wait 0.1 s
-# between calls and send one at a time.
+# between calls and send one at a time. Without a delay Scrapy 2.19 does not look at
+# CONCURRENT_REQUESTS_PER_DOMAIN where several requests wait.
 CONCURRENT_REQUESTS = 8  # default 16; what a whole run may have in flight
 CONCURRENT_REQUESTS_PER_DOMAIN = 1  # default 8
 DOWNLOAD_DELAY = 0.1  # default 0

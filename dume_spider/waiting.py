@@ -17,7 +17,7 @@ def read_retry_after(text: str) -> float | None:
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter: numbers too large for a date
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -25,7 +25,10 @@ def asking(text: str | None) -> Response:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [(None, None), ("", None), ("7", 7.0), (" 0 ", 0.0), ("soon", None), ("-3", None), ("²", None)],
+    [
+        *[(None, None), ("", None), ("7", 7.0), (" 0 ", 0.0), ("soon", None), ("-3", None)],
+        *[("²", None), ("1 Jan 2024 00:00:00 +99999999999999", None)],
+    ],
 )
 def test_retry_after_in_seconds(text: str | None, seconds: float | None) -> None:
     assert retry_after(asking(text)) == seconds

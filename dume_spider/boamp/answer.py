@@ -15,7 +15,7 @@ from typing import Any
 
 from dume_spider.decp.verdict import quote
 from dume_spider.exceptions import AnswerError, EnvelopeError
-from dume_spider.json_answer import decode
+from dume_spider.json_answer import decode, writable
 
 #: Without these nothing can be collected, proven or kept.
 ESSENTIAL_COLUMNS = ("idweb", "dateparution", "donnees")
@@ -49,7 +49,7 @@ def read_records(body: bytes) -> Records:
         raise EnvelopeError(f"the answer has no number 'total_count': {_shape(value)}")
     if not isinstance(rows, list):
         raise EnvelopeError(f"the answer has no list 'results': {_shape(value)}")
-    return Records(total, tuple(rows))
+    return Records(total, writable(rows))
 
 
 _ENVELOPE = ("total_count", "results")

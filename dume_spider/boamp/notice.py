@@ -22,6 +22,7 @@ from dume_spider.boamp.awards import awards_of
 from dume_spider.boamp.tree import EFORMS_EXTENSION, Node, eforms_notices
 from dume_spider.decp.repair import calendar_day, clean
 from dume_spider.decp.verdict import Problem, quote
+from dume_spider.json_answer import loads
 
 PayloadKind = Literal["eforms", "fnsimple", "mapa", "dsp", "v230", "unknown"]
 PAYLOAD_KINDS: tuple[PayloadKind, ...] = get_args(PayloadKind)
@@ -195,7 +196,7 @@ class _Reader:
             self._unread[name] = _kept(value)
             return None, None
         try:
-            decoded = orjson.loads(raw)
+            decoded = loads(raw.encode())
         except orjson.JSONDecodeError as error:
             self.warn(name, "payload-json", f"is not JSON: {error}")
             return None, raw

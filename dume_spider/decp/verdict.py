@@ -46,5 +46,9 @@ class Repair:
 
 def quote(value: object, limit: int = 60) -> str:
     """A value as it is quoted in a message: its ``repr``, cut at ``limit`` characters."""
-    text = repr(value)
+    return shortened(repr(value), limit)
+
+
+def shortened(text: str, limit: int = 500) -> str:
+    """A text cut at ``limit`` characters, the last of which is then an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

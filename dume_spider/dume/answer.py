@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from dume_spider.decp.verdict import quote
+from dume_spider.decp.verdict import quote, shortened
 from dume_spider.exceptions import EnvelopeError, RefusedError
-from dume_spider.json_answer import decode
+from dume_spider.json_answer import decode, writable
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,20 @@ class Message:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.code}: {self.text}"
+        return shortened(" ".join(f"{self.kind} {self.code}: {self.text}".split()))
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The rows of one answer as they came, and the messages that are not errors."""
+    """The rows of one answer as they came, and the messages that are not errors.
+
+    ``unknown`` are the keys of the envelope that nothing is known of: a count of all rows, or
+    pages, would be one.
+    """
 
     rows: tuple[Any, ...]
     notices: tuple[Message, ...]
+    unknown: tuple[str, ...] = ()
 
 
 def read_answer(body: bytes) -> Answer:
@@ -43,18 +48,25 @@ def read_answer(body: bytes) -> Answer:
 
     Raises the subclasses of :class:`AnswerError` (see :func:`.json_answer.decode`), among them
     :class:`EnvelopeError` for JSON that is no answer of this service, and
-    :class:`RefusedError` when the service says ``ERREUR``.
+    :class:`RefusedError` when the service says ``ERREUR`` (or ``ERROR``, …).
     """
     value = decode(body)
     response = value.get("response") if isinstance(value, dict) else None
     if not isinstance(response, dict):
-        keys = ", ".join(list(value)[:5]) if isinstance(value, dict) else type(value).__name__
-        raise EnvelopeError(f"the answer has no object 'response' (it has: {keys or 'nothing'})")
-    messages = [_message(item) for item in _as_list(response, "messageList")]
-    errors = [message for message in messages if message.kind.upper() == "ERREUR"]
+        raise EnvelopeError(f"the answer has no object 'response' (it has: {_keys(value)})")
+    messages = [_message(item) for item in _as_list(response, _MESSAGES)]
+    errors = [message for message in messages if message.kind.upper().startswith("ERR")]
     if errors:
         raise RefusedError("; ".join(map(str, errors)), code=errors[0].code)
-    return Answer(tuple(_as_list(response, "donneesEssentielles")), tuple(messages))
+    unknown = [shortened(f"response.{key}") for key in response if key not in (_MESSAGES, _ROWS)]
+    if unknown and _ROWS not in response:
+        # A list of another name must not pass for a day without contracts.
+        raise EnvelopeError(f"the answer has no list '{_ROWS}' (it has: {_keys(response)})")
+    unknown += (shortened(key) for key in value if key != "response")
+    return Answer(writable(_as_list(response, _ROWS)), tuple(messages), tuple(unknown))
+
+
+_MESSAGES, _ROWS = "messageList", "donneesEssentielles"
 
 
 def row_key(reference: str | None, row: object) -> str:
@@ -77,6 +89,12 @@ def _as_list(response: dict[str, Any], key: str) -> list[Any]:
     if isinstance(value, list):
         return value
     raise EnvelopeError(f"'{key}' of the answer is neither a list nor an object: {quote(value)}")
+
+
+def _keys(value: object) -> str:
+    if not isinstance(value, dict):
+        return type(value).__name__
+    return ", ".join(list(value)[:5]) or "nothing"
 
 
 def _message(item: object) -> Message:

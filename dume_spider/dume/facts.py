@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from sys import intern
 from typing import Any
 
 from dume_spider.decp.regime import BUYER_FIELD, ContractType
 from dume_spider.dume.answer import row_key
-from dume_spider.dume.mapping import FieldNames, raw_fields
+from dume_spider.dume.mapping import LONGEST_LABEL, FieldNames, raw_fields
 from dume_spider.dume.planner import RowFacts
 
 _WINNERS = {ContractType.MARCHE: "titulaires", ContractType.CONCESSION: "concessionnaires"}
@@ -49,5 +50,8 @@ def _ids(value: Any) -> Iterator[str]:
 
 def _text(value: Any) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) and value else None
+        value = str(value)
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_LABEL:
+        return None
+    # Interned: the planner holds the labels of all rows, and there are few that differ.
+    return intern(value)

@@ -35,7 +35,7 @@ from dume_spider.decp.repair import (
     fold,
     is_null,
 )
-from dume_spider.decp.verdict import Problem, Repair, quote
+from dume_spider.decp.verdict import Problem, Repair, quote, shortened
 from dume_spider.exceptions import FieldMapError
 
 #: How the types of contract are written: codes, the labels of ``_type``, of the search form.
@@ -53,6 +53,9 @@ _TYPE_LABEL = {
     ContractType.MARCHE: "Marché",
     ContractType.CONCESSION: "Contrat de concession",
 }
+
+#: No reference and no label that can be asked for is longer; PostgreSQL's indexes hold 2.7 kB.
+LONGEST_LABEL = 200
 
 #: The State's mark of test records in the feed of AIFE (seen in decp-arr2022).
 _TEST_SOURCE = fold("AIFE_test")
@@ -404,8 +407,8 @@ def _at(raw: Any, path: _KeyPath) -> Any:
 def _shown(path: Iterable[str | int]) -> str:
     """A path of keys for a person, as it could stand in a file of field names."""
     keys = ".".join(key for key in path if isinstance(key, str))
-    # A key may hold what no UTF-8 file can.
-    return keys.encode("utf-8", "backslashreplace").decode()
+    # A key may hold what no UTF-8 file can, and be longer than what a database can look up.
+    return shortened(keys.encode("utf-8", "backslashreplace").decode())
 
 
 #: What a row says beside the fields of its record, by the keys of ``[row]``.
@@ -803,7 +806,9 @@ def _reference(raw: Any) -> str | None:
     if not isinstance(raw, str):
         return None
     text = raw.strip()
-    return text if text and text.isprintable() else None
+    # One that has lost a character is not the service's key, nor is one that no index can hold.
+    is_key = 0 < len(text) <= LONGEST_LABEL and text.isprintable() and "\ufffd" not in text
+    return text if is_key else None
 
 
 class _RowNames(Names):

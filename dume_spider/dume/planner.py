@@ -80,6 +80,10 @@ _LIKELY_MISSING = 0.5
 _Z95 = 1.96
 
 
+#: Why what was published on the day of the run, or is to be, is not called complete.
+NOT_OVER = "its days are not over: more may be published"
+
+
 class RowFacts(NamedTuple):
     """What the planner needs to know of a row.
 
@@ -123,7 +127,7 @@ class Unproven:
     """A window from which rows may be missing, and why.
 
     ``state`` is ``probable`` (enumerated, cross-checked, no stranger, less than half a row
-    estimated missing) or ``incomplete``.
+    estimated missing; or asked before the day was over) or ``incomplete``.
     ``rows`` counts what was collected in it; ``estimate`` what may be missing from it,
     ``None`` where nothing allows an estimate.
     """
@@ -170,7 +174,8 @@ class Planner:
     Args:
         query: what is asked for. Its dates may be open on either side; filters that it
             sets are kept in every window and are not used for splitting.
-        today: the date of the run; later days are expected to be empty.
+        today: the date of the run: more may be published on this day and later ones, which are
+            expected to be empty.
         cap: the number of rows from which an answer may have been cut.
         known: rows of earlier harvests, read once, when a day turns out to need an enumeration:
             labels of theirs that no list has are asked too, and where rows are likely to be
@@ -816,6 +821,12 @@ class Planner:
         strangers = self._strangers(gaps)
         for lane in dict.fromkeys((self._root, *tops)):
             found += self._judged(lane, strangers.get(lane.cell, []))
+        if self.done:
+            found += (
+                Unproven(self._window(self._root, *run), "probable", NOT_OVER, rows)
+                for run in _runs(self._own & self._days.not_over)
+                for rows in (self._collected(self._root, *run),)
+            )
         return found
 
     def _strangers(self, gaps: list[tuple[_Lane, int, str]]) -> dict[SearchQuery, list[_Row]]:
@@ -1169,6 +1180,10 @@ class _Days:
         self._first = first
         self._bounds = start, end
         self.size = (last - first).days + 1
+        #: The days asked for by name that are not over, as a mask.
+        self.not_over = 0
+        if end and end >= today:
+            self.not_over = _mask(max((today - first).days, 0), self.size - 1)
         #: Per day: its weekday from 0, and how likely a publication is then.
         self.calendar = [
             (day.weekday(), 1.0 if _FIRST_LIKELY_DAY <= day <= today else 0.01)

@@ -7,7 +7,6 @@ the runs what those prove.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -216,15 +215,14 @@ def _shown(
     asked: Mapping[str, str],
     last: date,
 ) -> Iterator[ShownWindow]:
-    share = ast.literal_eval(asked["shard"]) if "shard" in asked else None
     for window in windows:
         own = {
             name: value
             for name, value in window.filters.items()
             if name not in ("date_start", "date_end") and filters.get(name) != value
         }
-        if share:
-            own["shard"] = "{}/{}".format(*share)
+        if "shard" in asked:
+            own["shard"] = asked["shard"]
         start, end = (window.filters.get(name) for name in ("date_start", "date_end"))
         yield ShownWindow(
             run,

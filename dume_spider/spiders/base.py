@@ -79,7 +79,7 @@ class BaseSpider(scrapy.Spider):
                     f"{cls.name}: unknown argument {name!r} ({quote(text)}); accepted: {accepted}"
                 )
             try:
-                values[name] = cls.arguments[name].read(text.strip())
+                values[name] = cls.arguments[name].read(_encodable(text.strip()))
             except ValueError as error:
                 raise ArgumentError(
                     f"{cls.name}: argument {name}={quote(text)}: {error}"
@@ -156,14 +156,27 @@ def today() -> date:
     return datetime.now(PARIS).date()
 
 
+def _encodable(text: str) -> str:
+    """The text, unless the shell gave bytes that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8; set the terminal to it") from None
+    return text
+
+
 def a_date(text: str) -> date:
     """Read a real calendar date; ``ValueError`` says what is accepted."""
     try:
         if not _DATE.fullmatch(text):
             raise ValueError
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise ValueError("not a date; accepted: YYYY-MM-DD, such as 2024-03-01") from None
+    if not 1900 <= day.year < 2200:
+        # A slip of the hand, such as 0202: centuries of empty days would be planned.
+        raise ValueError("not a date of contracts; accepted: the years 1900 to 2199")
+    return day
 
 
 def a_text(text: str) -> str:

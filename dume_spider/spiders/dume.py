@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import orjson
@@ -20,13 +22,27 @@ from dume_spider.dume.answer import Answer, read_answer, reference_of
 from dume_spider.dume.facts import facts_of
 from dume_spider.dume.mapping import FieldNames, MappedRow, MissingFields, load_field_names, map_row
 from dume_spider.dume.planner import Planner, RowFacts
-from dume_spider.dume.query import API_VERSION_HEADERS, Requester, SearchQuery
-from dume_spider.exceptions import AnswerError, ArgumentError, RefusedError
+from dume_spider.dume.query import API_VERSION_HEADERS, CAP, Requester, SearchQuery
+from dume_spider.exceptions import AnswerError, ArgumentError, EnvelopeError, RefusedError
 from dume_spider.extensions.keeper import Group, Keeper
 from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.items import DecpItem, Origin, make_item, problems_of
-from dume_spider.spiders.base import Argument, a_date, a_shard, a_text, one_of, today
-from dume_spider.spiders.harvest import HarvestSpider, asked_values, describe, resolve_dates
+from dume_spider.spiders.base import (
+    Argument,
+    a_date,
+    a_shard,
+    a_text,
+    crawl_command,
+    one_of,
+    today,
+)
+from dume_spider.spiders.harvest import (
+    HarvestSpider,
+    asked_values,
+    check_url,
+    describe,
+    resolve_dates,
+)
 from dume_spider.store.ledger import Found, Window
 from dume_spider.store.reading import StoreReader
 
@@ -54,12 +70,20 @@ TYPE_LABELS = {
 }
 
 NO_SUCH_REFERENCE = "the service has no record under this reference"
+GONE = f"{NO_SUCH_REFERENCE}, which a search has found; -a detail=never takes records from searches"
+FULL = (
+    f"its answer is full ({CAP} rows): further versions may be missing; asked for alone it is "
+    "split by days: {}"
+)
 
 #: So many accepted rows of earlier harvests, and as many rejected ones, are looked at for labels
 #: by which a day can be enumerated.
 MOST_KNOWN = 10_000
 
-#: A window at least this long that holds nothing at all is worth a warning.
+#: So many different messages of the service are shown at the end, the most frequent.
+MOST_NOTICES = 5
+
+#: Filtered days at least this far apart that hold nothing at all are worth a warning.
 LONG_SILENCE = timedelta(days=4)
 
 
@@ -121,6 +145,7 @@ class DumeSpider(HarvestSpider):
 
     @classmethod
     def check_settings(cls, settings: BaseSettings) -> None:
+        check_url(settings, "DUME_API_URL")
         if settings["DUME_FIELD_MAP"]:
             read_names(settings)
 
@@ -147,6 +172,7 @@ class DumeSpider(HarvestSpider):
         spider.missing = MissingFields(spider.names)
         spider.emitted = set()
         spider.logged_keys = set()
+        spider.notices = Counter()
         return spider
 
     def asked(self) -> dict[str, Any]:
@@ -169,11 +195,14 @@ class DumeSpider(HarvestSpider):
         """
         if not harvest.is_resumed:
             return
-        for window in harvest.windows():
-            facts = [facts_of_json(fact) for fact in window.facts]
-            self.planner.answered(SearchQuery.of_filters(window.filters), facts)
-        self.asked_for = harvest.settled()
-        self.emitted = harvest.settled_rows()
+        end = self.query.date_end
+        if end is None or end < self.run.day or self.run.day == today():
+            for window in harvest.windows():
+                facts = [facts_of_json(fact) for fact in window.facts]
+                self.planner.answered(SearchQuery.of_filters(window.filters), facts)
+            self.asked_for = harvest.settled()
+            self.emitted = harvest.settled_rows()
+        # Else it was asked before its days were over: there may be more now, so all is asked again.
         self.seen = self.asked_for | {reference_of(key) for key in self.emitted} - {""}
         self.run.references = self.run.references_done = len(self.seen)
         waiting = harvest.waiting()
@@ -236,11 +265,12 @@ class DumeSpider(HarvestSpider):
         window = SearchQuery.of_filters(filters)
         try:
             answer = self.read(response)
+            facts = [facts_of(row, self.names, window.type_de) for row in answer.rows]
+            self.check_reference(facts)
         except AnswerError as error:
             yield from self.window_failed(window, error)
             return
         self.in_flight -= 1
-        facts = [facts_of(row, self.names, window.type_de) for row in answer.rows]
         self.planner.answered(window, facts)
         for row, fact in zip(answer.rows, facts, strict=True):
             yield from self.found(row, fact, window.type_de)
@@ -250,6 +280,16 @@ class DumeSpider(HarvestSpider):
             self.found_in(facts, window.type_de),
         )
         yield from self.next_searches()
+
+    def check_reference(self, facts: Iterable[RowFacts]) -> None:
+        """Raise :class:`EnvelopeError` where one reference is asked for and others come: without
+        that filter a search is one of everything there is."""
+        asked = self.query.reference
+        for fact in facts if asked else ():
+            if fact.reference not in (asked, None):
+                raise EnvelopeError(
+                    f"the service answered with rows of other references, such as {fact.reference}"
+                )
 
     def search_failed(self, failure: Failure) -> Iterator[Any]:
         """Name a window that got no answer, and go on with the others."""
@@ -324,13 +364,14 @@ class DumeSpider(HarvestSpider):
             elif fact.key not in self.emitted:
                 versions.append((map_row(row, self.names, asked_type), row))
         if len(foreign) == len(facts):
-            self.reference_failed(reference, NO_SUCH_REFERENCE, is_answered=True)
+            self.reference_failed(reference, GONE, is_answered=True)
             return
         # The last rows settle the reference; they are all, unless there are very many.
         *firsts, last = in_parts(versions, self.group_size)
+        is_full = len(facts) >= CAP
         settling = Group(
             len(last),
-            reference,
+            None if is_full else reference,
             needs=frozenset(fact.key for fact in facts),
             found=tuple(self.found_in(foreign, asked_type)),
         )
@@ -339,6 +380,9 @@ class DumeSpider(HarvestSpider):
         for part, group in [*((part, Group(len(part))) for part in firsts), (last, settling)]:
             for mapped, row in part:
                 yield self.emit(item_of(mapped, row, group), mapped)
+        if is_full:
+            alone = crawl_command(self.name, {"reference": reference})
+            self.reference_failed(reference, FULL.format(alone), is_answered=True)
         self.settle(reference)
 
     def found_in(self, facts: Iterable[RowFacts], type_de: ContractType | None) -> list[Found]:
@@ -359,11 +403,15 @@ class DumeSpider(HarvestSpider):
         self.run.rows += 1
         self.missing.add(mapped)
         for path, kind in mapped.unknown:
-            self.crawler.stats.inc_value(f"dume/unknown_keys/{path}")
-            if path not in self.logged_keys:
-                self.logged_keys.add(path)
-                logger.info("Unknown key of the service: %s (%s)", path, kind)
+            self.tell_unknown(path, kind)
         return item
+
+    def tell_unknown(self, path: str, kind: str) -> None:
+        """Count a key that is not known, and log it once."""
+        self.crawler.stats.inc_value(f"dume/unknown_keys/{path}")
+        if path not in self.logged_keys:
+            self.logged_keys.add(path)
+            logger.info("Unknown key of the service: %s (%s)", path, kind)
 
     def read(self, response: Response) -> Answer:
         """The answer in a response; raises :class:`AnswerError`."""
@@ -372,7 +420,10 @@ class DumeSpider(HarvestSpider):
         answer = read_answer(response.body)
         for notice in answer.notices:
             self.crawler.stats.inc_value("dume/notices")
-            logger.info("The service says: %s", notice)
+            self.notices[str(notice)] += 1
+        for path in answer.unknown:
+            self.run.tally("unknown_keys", path)
+            self.tell_unknown(path, "of an answer")
         return answer
 
     def closed(self, reason: str) -> None:
@@ -386,11 +437,21 @@ class DumeSpider(HarvestSpider):
             self.run.advise("DUME-04", text)
         for text in self.silence():
             self.run.advise("DUME-05", text)
+        for notice, answers in self.notices.most_common(MOST_NOTICES):
+            self.run.advise("DUME-07", f"The service says, in {answers} answers: {notice}")
 
     def silence(self) -> Iterator[str]:
-        """A warning when a long period holds nothing at all: that is rarely true."""
+        """A warning when nothing at all was found: with filters in a long period, without any on
+        one working day."""
         start, end = self.query.date_start, self.query.date_end
-        if start and end and end - start >= LONG_SILENCE and not self.run.references:
+        if start is None or end is None or self.run.references or self.run.rows:
+            return
+        if self.run.failures or not self.planner.done:
+            return  # then nobody knows
+        is_all = self.query == SearchQuery(start, end) and not self.run.shard
+        days = (start + timedelta(number) for number in range(min((end - start).days + 1, 7)))
+        is_odd = is_all and any(day.weekday() < 5 and day < today() for day in days)
+        if is_odd or end - start >= LONG_SILENCE:
             yield (
                 f"Nothing was found from {start} to {end}: check the filters "
                 f"({self.query.filters()}) and the service"
@@ -425,10 +486,11 @@ def item_of(mapped: MappedRow, row: Any, group: Group | None = None) -> DecpItem
 
 def facts_of_json(values: Sequence[Any]) -> RowFacts:
     """The facts of a row as the ledger has kept them."""
-    facts = RowFacts(*values)
+    key, reference, *labels = values
+    facts = RowFacts(key, reference, *(intern(x) if isinstance(x, str) else x for x in labels))
     return facts._replace(
         type_de=facts.type_de and ContractType(facts.type_de),
-        titulaire_ids=tuple(facts.titulaire_ids),
+        titulaire_ids=tuple(map(intern, facts.titulaire_ids)),
     )
 
 

@@ -6,7 +6,9 @@ import gc
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from sys import maxsize
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from scrapy import Request
 from scrapy.spidermiddlewares.httperror import HttpError
@@ -17,6 +19,7 @@ from dume_spider.spiders.base import BaseSpider, crawl_command, today
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
+    from scrapy.settings import BaseSettings
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +46,8 @@ class HarvestSpider(BaseSpider):
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
         spider = super().from_crawler(crawler, *args, **kwargs)
-        spider.room = crawler.settings.getint("CONCURRENT_REQUESTS")
+        # To Scrapy 0 is no limit.
+        spider.room = crawler.settings.getint("CONCURRENT_REQUESTS") or maxsize
         spider.seen = set()
         spider.asked_for = set()
         spider.pending = {}
@@ -131,6 +135,18 @@ class HarvestSpider(BaseSpider):
                 MOST_UNANSWERED,
             )
             self.stop("service_down")
+
+
+def check_url(settings: BaseSettings, name: str) -> None:
+    """Check that a setting is an address of the web. Raises :class:`ArgumentError`."""
+    url = settings[name]
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ArgumentError(f"{name}={url!r}: not an address; accepted: https://… or http://…")
 
 
 def resolve_dates(spider: str, values: dict[str, Any]) -> None:

@@ -181,7 +181,7 @@ class Harvest:
         keys = sorted(set(map(_escaped, marks.rows)))
         self._put(connection, settled_rows, [{"key": key} for key in keys])
         lines = [
-            {"harvest": self._id, "kind": kind, "name": name, "count": count}
+            {"harvest": self._id, "kind": kind, "name": _escaped(name), "count": count}
             for (kind, name), count in sorted(marks.tallies.items())
         ]
         if lines:
@@ -264,7 +264,7 @@ class Harvest:
         found_so_far: dict[str, Counter[str]] = defaultdict(Counter)
         with self._store.database.reading() as connection:
             for line in connection.execute(select(tallies).where(tallies.c.harvest == self._id)):
-                found_so_far[line.kind][line.name] = line.count
+                found_so_far[line.kind][_unescaped(line.name)] = line.count
         return found_so_far
 
     def rejected(self) -> Iterator[RejectedRow]:

@@ -231,7 +231,7 @@ def test_the_format_is_told_by_the_root_key(payload: Any, kind: str) -> None:
         ("{", "unknown", [("donnees", "payload-json")]),
         ("<html>", "unknown", [("donnees", "payload-json")]),
         ('{"a": NaN}', "unknown", [("donnees", "payload-json")]),
-        ('"\\ud800"', "unknown", [("donnees", "payload-json")]),
+        ('"\\ud800"', "unknown", [("donnees", "payload-shape")]),
         ("[]", "unknown", [("donnees", "payload-shape")]),
         ("null", "unknown", [("donnees", "payload-shape")]),
         ("[" * 2000 + "]" * 2000, "unknown", [("donnees", "payload-json")]),

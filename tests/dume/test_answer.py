@@ -38,6 +38,18 @@ def test_other_messages_are_notices() -> None:
     assert answer.notices == (Message("INFO", "I1", "maintenance ce soir"),)
 
 
+def test_keys_of_the_envelope_that_are_not_known_are_told() -> None:
+    body = orjson.dumps({"response": {"donneesEssentielles": [], "total": 250}, "page": 1})
+    assert read_answer(body).unknown == ("response.total", "page")
+    assert read_answer(GOOD).unknown == ()
+    long = read_answer(orjson.dumps({"response": {"donneesEssentielles": []}, "k" * 501: 1}))
+    assert long.unknown == ("k" * 499 + "…",)
+
+
+def test_a_long_message_is_shortened() -> None:
+    assert str(Message("INFO", "I1", "m" * 1000)) == f"INFO I1: {'m' * 490}…"
+
+
 @pytest.mark.parametrize(
     ("body", "error", "text"),
     [
@@ -86,9 +98,25 @@ def test_other_messages_are_notices() -> None:
             "'donneesEssentielles' of the answer is neither a list nor an object: 'beaucoup'",
         ),
         (
+            envelope(messageList=[], listeDonneesEssentielles=[{"a": 1}]),
+            exceptions.EnvelopeError,
+            "the answer has no list 'donneesEssentielles' (it has: messageList, "
+            "listeDonneesEssentielles)",
+        ),
+        (
+            envelope(code=500, erreur="interne"),
+            exceptions.EnvelopeError,
+            "the answer has no list 'donneesEssentielles' (it has: code, erreur)",
+        ),
+        (
             envelope(messageList=[{"type": "ERREUR", "code": "E42", "message": "plateforme"}]),
             exceptions.RefusedError,
             "ERREUR E42: plateforme",
+        ),
+        (
+            envelope(messageList=[{"type": "error", "code": 500, "message": "in\nterne"}], other=1),
+            exceptions.RefusedError,
+            "error 500: in terne",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import date
 from typing import Any
 
@@ -10,6 +11,7 @@ from dume_spider.dume.facts import facts_of
 from dume_spider.dume.mapping import load_field_names
 from dume_spider.dume.planner import RowFacts
 from dume_spider.sandbox.generator import generate
+from dume_spider.spiders.dume import facts_of_json
 
 NAMES = load_field_names()
 MP, CC = ContractType.MARCHE, ContractType.CONCESSION
@@ -82,3 +84,18 @@ def test_the_facts_of_generated_rows_are_those_of_their_records() -> None:
         assert facts.nature == record["nature"]
         assert facts.procedure == record["procedure"]
         assert facts.acheteur_id == (record.get("acheteur") or record["autoriteConcedante"])["id"]
+
+
+def test_the_labels_of_all_rows_are_held_once() -> None:
+    text = '{"procedure": "Procédure adaptée", "donneesMP": {"titulaires": [{"id": "35600"}]}}'
+    one, other = (facts_of(json.loads(text), NAMES, None) for _ in range(2))
+    assert one.procedure is other.procedure
+    again = facts_of_json(json.loads(json.dumps(one)))
+    assert again == one
+    assert again.procedure is one.procedure
+    assert again.titulaire_ids[0] is one.titulaire_ids[0]
+
+
+def test_a_label_that_is_too_long_to_be_asked_for_is_none() -> None:
+    assert facts_of({"procedure": "p" * 200}, NAMES, None).procedure == "p" * 200
+    assert facts_of({"procedure": "p" * 201}, NAMES, None).procedure is None

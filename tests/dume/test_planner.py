@@ -60,6 +60,24 @@ def named(planner: Planner) -> list[tuple[dict[str, str], str, str]]:
     return [(u.window.filters(), u.state, u.why) for u in planner.unproven]
 
 
+def test_days_that_are_not_over_are_probable() -> None:
+    query = SearchQuery(TODAY - timedelta(2), TODAY + timedelta(2))
+    planner, got = run(some(3, TODAY), query)
+    why = "its days are not over: more may be published"
+    window = {"date_start": "2026-01-15", "date_end": "2026-01-17"}
+    assert named(planner) == [(window, "probable", why)]
+    assert (planner.status, len(got), planner.unproven[0].rows) == ("probable", 3, 3)
+    before, _ = run(some(3, TODAY), replace(query, date_end=TODAY - timedelta(1)))
+    assert before.status == "complete"
+    # An end that nobody has named is none that may be missed.
+    assert run(some(3, TODAY), SearchQuery(reference="r1"))[0].status == "complete"
+    shares = [Planner(query, today=TODAY, shard=(number, 5)) for number in range(1, 6)]
+    for share in shares:
+        harvest(share, Service([], 100).answer)
+    days = [day for share in shares for window, _, _ in named(share) for day in window.values()]
+    assert sorted({*days}) == ["2026-01-15", "2026-01-16", "2026-01-17"]
+
+
 # Any distribution, any cap, any order.
 
 

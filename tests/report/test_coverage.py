@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dume_spider.report.coverage import Scope, read_coverage
-from dume_spider.spiders.base import today
+from dume_spider.spiders.base import Shard, today
+from dume_spider.spiders.harvest import asked_values
 from dume_spider.store.ledger import Marks, Window, take_up
 from dume_spider.store.reading import StoreReader
 from dume_spider.store.store import Store
@@ -199,8 +200,9 @@ def test_a_day_that_was_not_over_is_not_complete(harvest: Callable, coverage: Ca
 
 
 def test_shares_are_one_scope(harvest: Callable, coverage: Callable) -> None:
-    for share, day in (("(1, 2)", "2026-03-01"), ("(2, 2)", "2026-03-02")):
-        harvest(f"run {share}", window(day, day), asked={"shard": share}, end="2026-03-02")
+    for number, day in ((1, "2026-03-01"), (2, "2026-03-02")):
+        asked = asked_values({"shard": Shard(number, 2)})
+        harvest(f"run {number}", window(day, day), asked=asked, end="2026-03-02")
     (scope,) = coverage()
     assert days_of(scope) == {"03-01": "complete", "03-02": "complete"}
     assert {w.filters for w in scope.windows} == {"shard=1/2", "shard=2/2"}

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import pytest
+from scrapy.settings import Settings
 
 from dume_spider.decp.regime import ContractType
 from dume_spider.exceptions import ArgumentError
@@ -74,6 +75,15 @@ def test_values(given: dict[str, str], expected: dict[str, object]) -> None:
             "dume: argument date_start='': not a date; accepted: YYYY-MM-DD, such as 2024-03-01",
         ),
         (
+            {"date_start": "0202-01-01"},
+            "dume: argument date_start='0202-01-01': not a date of contracts; accepted: the years "
+            "1900 to 2199",
+        ),
+        (
+            {"nature": "March\udce9"},
+            "dume: argument nature='March\\udce9': is not UTF-8; set the terminal to it",
+        ),
+        (
             {"date": "2024-03-01", "date_end": "2024-03-02"},
             "dume: argument date does not go with date_start or date_end; give either",
         ),
@@ -117,6 +127,18 @@ def test_errors(given: dict[str, str], message: str) -> None:
     with pytest.raises(ArgumentError) as raised:
         DumeSpider.read_arguments(given)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("spider", [DumeSpider, BoampSpider])
+@pytest.mark.parametrize(
+    "url", ["", "dume.example", "ftp://dume.example/", "https://", "http://[a"]
+)
+def test_an_address_that_is_none(spider: type[BaseSpider], url: str) -> None:
+    name = f"{spider.name.upper()}_API_URL"
+    with pytest.raises(ArgumentError, match="not an address; accepted: ") as raised:
+        spider.check_settings(Settings({name: url, "DUME_FIELD_MAP": ""}))
+    assert str(raised.value).startswith(f"{name}={url!r}: ")
+    spider.check_settings(Settings({name: "http://127.0.0.1:9/", "DUME_FIELD_MAP": ""}))
 
 
 @pytest.mark.parametrize("spider", [DumeSpider, BoampSpider, PublishSpider])

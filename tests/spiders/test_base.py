@@ -93,3 +93,11 @@ def test_other_arguments_stay_as_they_were_given() -> None:
     assert crawl_command("publish", {"files": "a b*.json", "name": "Ville"}) == (
         "scrapy crawl publish -a 'files=a b*.json' -a name=Ville"
     )
+
+
+def test_no_limit_of_requests_is_not_a_limit_of_none(tmp_path: Path) -> None:
+    settings = {"DECP_RUNS_DIR": str(tmp_path), "CONCURRENT_REQUESTS": 0}
+    spider = DumeSpider.from_crawler(
+        get_crawler(DumeSpider, settings | {"DUME_API_URL": "http://a/"})
+    )
+    assert len(list(spider.next_searches())) == 1

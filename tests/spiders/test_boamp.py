@@ -396,6 +396,36 @@ def test_rows_without_a_key_are_kept_with_the_reason(boamp: Crawler, detail: str
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("detail", ["auto", "never"])
+def test_half_a_surrogate_pair_costs_one_character(boamp: Crawler, detail: str) -> None:
+    """In a column, in a payload as the answer has it, and escaped once more in a payload."""
+    rows = some_notices(30)
+    rows[3]["objet"] = "Jardins HALF"
+    for row, word in ((rows[4], "HALF"), (rows[5], "ESCAPED")):
+        payload = json.loads(row["donnees"]) | {"autre": word}
+        row["donnees"] = json.dumps(payload)
+
+    def spoil(asked: Asked) -> Answer:
+        answer = service.replica.answer(asked)
+        body = answer.body.replace(b"HALF", b"\\ud83d").replace(b"ESCAPED", b"\\\\ud83d")
+        return Answer(answer.status, body, answer.kind, answer.reference, answer.headers)
+
+    with served(rows) as service:
+        service.meddle = spoil
+        done = boamp(service, {**WEEK, "detail": detail})
+    assert done.status == 0, done.output
+    assert "Traceback" not in done.output
+    assert done.summary["balanced"]
+    assert done.counts["written"] == 30
+    assert "payload-json" not in done.summary["warnings"]
+    notices = {item["idweb"]: item for item in done.items}
+    assert notices[rows[3]["idweb"]]["objet"] == "Jardins \ufffd"
+    for row in rows[4:6]:
+        assert notices[row["idweb"]]["donnees"]["autre"] == "\ufffd"
+        assert notices[row["idweb"]]["payload_kind"] == read_notice(row).notice["payload_kind"]
+
+
+@pytest.mark.slow
 def test_one_notice(boamp: Crawler) -> None:
     rows = some_notices(30)
     with served(rows) as service:

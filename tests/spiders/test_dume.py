@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import re
 import resource
 import signal
+import string
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,9 @@ from scrapy.utils.test import get_crawler
 from dume_spider.decp.regime import ContractType
 from dume_spider.sandbox.generator import generate
 from dume_spider.sandbox.rows import row_of
+from dume_spider.spiders.base import today
 from dume_spider.spiders.dume import DumeSpider
+from dume_spider.store.ledger import Found, Window
 
 MARCH = {"date_start": "2026-03-01", "date_end": "2026-03-31"}
 DAY = {"date": "2026-03-02"}
@@ -254,6 +259,21 @@ def test_one_reference(start_sandbox: Callable[..., Any], crawl: Callable[..., A
 
 
 @pytest.mark.slow
+def test_one_reference_of_a_service_that_does_not_look_at_it(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    """It is a failure, not a harvest of all that there is."""
+    rows = [good_row(f"AIFEDUME-{number:08}", id=f"2026-{number:03}") for number in range(100)]
+    done = crawl(serve(lambda _: answer(*rows)), {"reference": "AIFEDUME-zzzzzzzz"})
+    assert done.status == 3, done.output
+    check_balance(done)
+    assert done.counts["rows"] == 0
+    assert done.summary["requests"]["search"] == 1
+    (failure,) = done.summary["failures"]
+    assert failure["error"].endswith("rows of other references, such as AIFEDUME-00000000")
+
+
+@pytest.mark.slow
 def test_plateforme_structure_gives_one_file_per_regime(
     start_sandbox: Callable[..., Any], crawl: Callable[..., Any]
 ) -> None:
@@ -396,6 +416,31 @@ def test_an_empty_day_is_complete(
     assert done.summary["status"] == "complete"
     assert done.counts["rows"] == 0
     assert done.files() == []
+    assert len(done.summary["advice"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_told"),
+    [
+        (DAY, True),
+        ({"date": "2026-03-07"}, False),  # a Saturday
+        ({"date_start": "2026-03-07", "date_end": "2026-03-09"}, True),
+        (DAY | {"type_de": "CC"}, False),
+        (DAY | {"shard": "1/2"}, False),
+        ({"date_start": "2026-03-02", "date_end": "2026-03-06", "type_de": "CC"}, True),
+        ({"date": str(today())}, False),
+    ],
+)
+def test_days_on_which_nothing_is_found_are_told(
+    tmp_path: Path, arguments: dict[str, str], is_told: bool
+) -> None:
+    settings = {"DECP_RUNS_DIR": str(tmp_path), "DUME_API_URL": "http://127.0.0.1:9/"}
+    spider = DumeSpider.from_crawler(get_crawler(DumeSpider, settings), **arguments)
+    assert not list(spider.silence())
+    spider.planner.done = True
+    assert len(list(spider.silence())) == is_told
+    spider.run.rows = 1
+    assert not list(spider.silence())
 
 
 def test_an_empty_month_is_a_warning(serve: Callable[..., str], crawl: Callable[..., Any]) -> None:
@@ -406,6 +451,20 @@ def test_an_empty_month_is_a_warning(serve: Callable[..., str], crawl: Callable[
         "({'date_start': '2026-03-01', 'date_end': '2026-03-31'}) and the service"
     ]
     assert done.summary["advice"][0] in done.output
+
+
+@pytest.mark.slow
+def test_what_the_service_says_beside_its_rows_is_told_at_the_end(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    message = {"type": "AVERTISSEMENT", "code": "P1", "message": "résultats partiels"}
+    done = crawl(serve(lambda _: answer(good_row(), messageList=message, total=250)), DAY)
+    assert done.status == 0, done.output
+    assert done.summary["advice"] == [
+        "[DUME-07] The service says, in 2 answers: AVERTISSEMENT P1: résultats partiels"
+    ]
+    assert done.summary["unknown_keys"] == {"response.total": 2}
+    assert "keys of the service are not known" in done.output
 
 
 def test_a_reference_whose_detail_fails_is_named_and_the_others_are_written(
@@ -450,6 +509,68 @@ def test_the_newest_version_of_a_reference_wins(
     assert len(done.items) == 1
 
 
+@pytest.mark.slow
+def test_a_reference_that_only_searches_know_is_named_with_the_way_out(
+    serve: Callable[..., str], crawl: Callable[..., Any], tmp_path: Path
+) -> None:
+    url = serve(lambda asked: answer(*([] if "referenceUnique" in asked else [good_row()])))
+    done = crawl(url, DAY, folder=tmp_path / "always")
+    assert done.status == 3, done.output
+    check_balance(done)
+    (failure,) = done.summary["failures"]
+    assert failure["reference"] == "AIFEDUME-aaaaaaaa"
+    name, value = re.search(r"-a (\w+)=(\w+)", failure["error"]).groups()
+    other = crawl(url, DAY | {name: value}, folder=tmp_path / "never")
+    assert (other.status, other.counts["written"]) == (0, 1)
+
+
+@pytest.mark.slow
+def test_an_answer_with_more_versions_than_it_can_hold_is_named(
+    serve: Callable[..., str], crawl: Callable[..., Any]
+) -> None:
+    """Of one reference 150 versions of 30 days; the last ones are beyond the cap."""
+    versions = [
+        good_row(
+            montant=100000 + number,
+            modifications=[
+                {
+                    "modification": {
+                        "id": 1,
+                        "dateNotificationModification": "2026-03-10",
+                        "datePublicationDonneesModification": "2026-03-12",
+                        "montant": 150000 + number,
+                    }
+                }
+            ],
+        )
+        for number in range(150)
+    ]
+
+    def service(asked: dict[str, Any]) -> tuple[int, bytes]:
+        first = asked.get("dateDebutPublication", "2026-03-01")
+        last = asked.get("dateFinPublication", "2026-03-30")
+        found = [
+            row
+            for number, row in enumerate(versions)
+            if first <= f"2026-03-{number // 5 + 1:02}" <= last
+        ]
+        return answer(*found[:100])
+
+    url = serve(service)
+    one_day = crawl(url, DAY)
+    assert one_day.status == 3, one_day.output
+    check_balance(one_day)
+    assert one_day.counts | {"rows": 101, "written": 1, "failed": 1} == one_day.counts
+    (failure,) = one_day.summary["failures"]
+    assert failure["reference"] == "AIFEDUME-aaaaaaaa"
+    assert failure["error"].startswith("its answer is full (100 rows): ")
+    name, value = failure["error"].rpartition(" -a ")[2].split("=")
+    alone = crawl(url, {name: value})
+    assert alone.status == 0, alone.output
+    check_balance(alone)
+    assert alone.counts["rows"] == 150
+
+
 def test_rows_without_sense_are_rejected_with_reasons(
     serve: Callable[..., str], crawl: Callable[..., Any]
 ) -> None:
@@ -460,6 +581,58 @@ def test_rows_without_sense_are_rejected_with_reasons(
     check_balance(done)
     assert done.counts["rejected"] == done.counts["rows"] == 3
     assert {line["errors"][0]["rule"] for line in done.rejected} == {"row", "reference"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detail", ["always", "never"])
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_rows_that_no_file_can_hold_as_they_are_cost_nothing_else(
+    request: pytest.FixtureRequest,
+    serve: Callable[..., str],
+    crawl: Callable[..., Any],
+    database: str,
+    detail: str,
+) -> None:
+    """Halves of surrogate pairs in a text, a label, a key and a reference; a NUL in a key, and keys
+    and references that no index of PostgreSQL takes; a row too deep."""
+    long = "".join(random.Random(1).choices(string.ascii_letters, k=9000))
+    deep: Any = []
+    for _ in range(300):
+        deep = [deep]
+    rows = [
+        good_row(),
+        good_row("AIFEDUME-bbbbbbbb", id="2026-018", objet="Jardins \ud83d"),
+        good_row("AIFEDUME-cccccccc", id="2026-019", procedure="Procédure \ude00"),
+        good_row("AIFEDUME-dddddddd", id="2026-020") | {"\ud800": 1, "a\0b": "\0", long: 1},
+        good_row(long, id="2026-023"),
+        good_row("AIFEDUME-\ud800", id="2026-021"),
+        good_row("AIFEDUME-eeeeeeee", id="2026-022") | {"deep": deep},
+    ]
+
+    def service(asked: dict[str, Any]) -> tuple[int, bytes]:
+        reference = asked.get("referenceUnique")
+        return answer(*(row for row in rows if reference in (None, row["referenceUnique"])))
+
+    settings = {}
+    if database == "postgresql":
+        settings["DECP_STORE_URL"] = request.getfixturevalue("new_schema")()
+    done = crawl(serve(service), DAY | {"detail": detail}, settings)
+    assert done.status == 0, done.output
+    assert "Traceback" not in done.output
+    check_balance(done)
+    assert done.counts["rows"] == 7
+    written = {record["id"]: record["objet"] for record in records_of(done.files()[0])}
+    assert written == {
+        "2026-017": "Entretien des jardins",
+        "2026-018": "Jardins \ufffd",
+        "2026-020": "Entretien des jardins",
+    }
+    assert done.summary["warnings"]["text-replacement"] == 1
+    reasons = {(line["reference"], line["errors"][0]["rule"]) for line in done.rejected}
+    assert reasons == {("AIFEDUME-cccccccc", "enum"), (None, "reference"), (None, "row")}
+    assert done.summary["unknown_keys"].keys() == {"\ufffd", "a\0b", f"{long[:499]}…"}
+    (text,) = (line["raw"] for line in done.rejected if isinstance(line["raw"], str))
+    assert json.loads(text) == rows[-1]
 
 
 @pytest.mark.slow
@@ -620,6 +793,71 @@ def test_a_run_that_is_stopped_keeps_what_it_has(
     check_balance(again)
     assert again.run == stopped.run
     assert again.counts["written"] == again.counts["references"] == 300
+
+
+@dataclass
+class Interrupted:
+    """A harvest that has asked for a day and got one reference."""
+
+    day: str
+    is_resumed = True
+
+    def windows(self) -> list[Window]:
+        return [Window({"date_start": self.day, "date_end": self.day}, "closed", [["r:1", "r"]])]
+
+    def settled(self) -> set[str]:
+        return {"r"}
+
+    def settled_rows(self) -> set[str]:
+        return set()
+
+    def waiting(self) -> list[Found]:
+        return [Found("s", "MP")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "began", "is_asked_again"), [(0, 0, False), (1, 1, True), (2, 1, False)]
+)
+def test_a_day_that_was_not_over_is_asked_again_when_it_is(
+    tmp_path: Path, asked: int, began: int, is_asked_again: bool
+) -> None:
+    """The day asked for and that on which the run began, in days before today."""
+    settings = {"DECP_RUNS_DIR": str(tmp_path), "DUME_API_URL": "http://127.0.0.1:9/"}
+    day = str(today() - timedelta(asked))
+    spider = DumeSpider.from_crawler(get_crawler(DumeSpider, settings), date=day)
+    noon = f"{today() - timedelta(began)}T12:00:00+00:00"
+    spider.run.started = datetime.fromisoformat(noon)
+    (waiting,) = spider.carry_on(Interrupted(day))
+    assert waiting.cb_kwargs["reference"] == "s"
+    assert len(list(spider.next_searches())) == is_asked_again
+    assert spider.asked_for == ({"s"} if is_asked_again else {"r", "s"})
+    assert spider.run.references == (1 if is_asked_again else 2)
+
+
+@pytest.mark.slow
+def test_one_request_at_a_time(serve: Callable[..., str], crawl: Callable[..., Any]) -> None:
+    """As by default, with a shorter pause; retries included."""
+    rows = [good_row(f"AIFEDUME-{number:08}", id=f"2026-{number:03}") for number in range(20)]
+    asked_for: Counter[str] = Counter()
+    at_once: list[str] = []
+    most: list[int] = []
+
+    def service(asked: dict[str, Any]) -> tuple[int, bytes]:
+        reference = asked.get("referenceUnique", "")
+        asked_for[reference] += 1
+        at_once.append(reference)
+        most.append(len(at_once))
+        time.sleep(0.05)
+        at_once.remove(reference)
+        if asked_for[reference] == 1 and reference.endswith("5"):
+            return 503, b""
+        return answer(*(row for row in rows if reference in ("", row["referenceUnique"])))
+
+    polite = {"DOWNLOAD_DELAY": "0.001", "CONCURRENT_REQUESTS_PER_DOMAIN": "1"}
+    done = crawl(serve(service), DAY, polite)
+    assert done.status == 0, done.output
+    assert done.counts["written"] == 20
+    assert max(most) == 1
 
 
 # What the user got wrong, and what the machine refuses.

@@ -73,7 +73,7 @@ def test_a_harvest_that_is_let_go_is_taken_up_in_its_run(
         [refused("A", "x"), refused("A", "x"), refused(None, "y")],
         Marks(settled=["A"], rows=[":k", ODD], tallies=Counter({("requests", "search"): 2})),
     )
-    first.save([], [], Marks(tallies=Counter({("requests", "search"): 1, ("repairs", "x"): 5})))
+    first.save([], [], Marks(tallies=Counter({("requests", "search"): 1, ("repairs", ODD): 5})))
     assert first.has_progressed
     first.let_go()
 
@@ -84,7 +84,7 @@ def test_a_harvest_that_is_let_go_is_taken_up_in_its_run(
     assert again.settled() == {"A"}
     assert again.settled_rows() == {":k", ODD}
     assert again.waiting() == [Found(ODD, None)]
-    assert again.tallies() == {"requests": {"search": 3}, "repairs": {"x": 5}}
+    assert again.tallies() == {"requests": {"search": 3}, "repairs": {ODD: 5}}
     assert again.rows() == 5
     problems = [{"path": "montant", "rule": "minimum", "message": "too small"}]
     assert [(r.reference, orjson.loads(r.problems), r.raw) for r in again.rejected()] == [
