@@ -165,7 +165,8 @@ def place(request: pytest.FixtureRequest) -> Place:
 def write(output: Output, *formats: Any, announce: Any = None) -> list[OutputFile]:
     with output.new_files(SIRET, DAY, formats or ("json",), Regime.R2022) as out:
         out.add(ContractType.MARCHE, RECORD)
-        return out.commit(announce)
+        (files,) = output.commit([out], lambda sets: announce and announce(*sets))
+    return files
 
 
 def test_sets_get_the_next_number_and_overwrite_nothing(place: Place) -> None:
