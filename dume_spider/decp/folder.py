@@ -435,12 +435,19 @@ class Part(AnyPart):
         try:
             path.hardlink_to(self.path)
         except FileExistsError:
-            return False
+            # NFS: a request that was done is repeated when its answer is lost.
+            return self._is_at(path)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             return self.claim(path)
         return True
+
+    def _is_at(self, path: Path) -> bool:
+        try:
+            return os.path.samestat(path.lstat(), os.fstat(self.file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def claim(self, path: Path) -> bool:
         """As :meth:`link`, where there are no hard links: an empty file is made under the

@@ -320,6 +320,25 @@ def test_without_hard_links(folder, monkeypatch):
     assert [file.name for file in write(folder)] == ["DECP-21690123100011-2026-03-07-03.json"]
 
 
+def test_a_link_whose_answer_was_lost(folder, monkeypatch):
+    """As on NFS: the request was done, is repeated, and then refused."""
+    link = Path.hardlink_to
+
+    def link_twice(path, target):
+        link(path, target)
+        link(path, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", link_twice)
+    assert write(folder) == [described("DECP-21690123100011-2026-03-07-01.json", JSON)]
+    assert names(folder) == ["DECP-21690123100011-2026-03-07-01.json"]
+
+
+def test_a_name_that_is_a_link_to_nowhere(folder):
+    (folder.path / "DECP-21690123100011-2026-03-07-01.json").symlink_to("nowhere")
+    folder.last_number(SIRET, DAY)
+    assert [file.name[-7:] for file in write(folder)] == ["02.json"]
+
+
 def test_without_locks(folder, monkeypatch):
     """On a file system that has none (acted here), a day's rest makes a file abandoned."""
 
