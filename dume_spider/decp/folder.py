@@ -146,6 +146,7 @@ class Output(ABC):
         with output_errors(self.uri):
             placed = [file for file in files if self.sha1_of(file.name, file.bytes) == file.sha1]
             if placed and len(placed) == len(files):
+                self.placed([])  # the run may have died before it did so
                 return True
             for file in placed:
                 self.remove(file.name)
@@ -178,7 +179,7 @@ class Output(ABC):
 
     @abstractmethod
     def placed(self, names: Sequence[DecpFilename]) -> None:
-        """Make the names just given outlast a power cut; ``names`` has one of each set."""
+        """Make the names just given outlast a power cut; ``names`` are those of new sets."""
 
     @abstractmethod
     def sha1_of(self, name: str, size: int) -> str | None:

@@ -341,14 +341,15 @@ class Store:
         placing.finish()
         return True
 
-    def recover(self, is_in_place: Callable[[str, Sequence[PlannedFile]], bool]) -> int:
+    def recover(self, is_in_place: Callable[[str, Sequence[PlannedFile]], bool | None]) -> int:
         """Find out what runs that were killed while they placed files have placed.
 
         ``is_in_place`` is given a folder and the files of one set, and says whether all of
         them are there; if not, it removes those that are
         (:meth:`dume_spider.decp.folder.OutputFolder.settle`). Sets that are there count as
-        written; of the others, their runs owe the records again. To be called when a run
-        begins: it leaves alone what a living run is placing. Returns the number of sets.
+        written; of the others, their runs owe the records again; ``None``: that is not known
+        yet, and the set stays planned. To be called when a run begins: it leaves alone what a
+        living run is placing. Returns the number of sets.
         """
         with self._database.reading() as connection:
             plans = connection.scalars(
@@ -375,7 +376,7 @@ class Store:
 def _recover(
     connection: Connection,
     plan: int,
-    is_in_place: Callable[[str, Sequence[PlannedFile]], bool],
+    is_in_place: Callable[[str, Sequence[PlannedFile]], bool | None],
 ) -> bool:
     """Whether something was found out about a plan."""
     if not (lines := lock_plans(connection, [plan], wait=False)):
@@ -396,7 +397,10 @@ def _recover(
             files.c.name.in_([row.name for row in found]),
         )
     )
-    if not taken and is_in_place(folder, planned):
+    found_there = False if taken else is_in_place(folder, planned)
+    if found_there is None:
+        return False
+    if found_there:
         mark_placed(connection, [plan], line.run, line.records)
     else:
         drop(connection, plan)

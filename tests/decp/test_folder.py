@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from dume_spider.decp import folder as folder_module
 from dume_spider.decp.folder import OutputFile, OutputFolder, output_error
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.exceptions import OutputError, UncertainOutputError
@@ -571,13 +572,17 @@ def test_temporaries_of_a_killed_run_are_removed_and_of_a_living_one_are_not(fol
     assert names(folder) == [name, name.replace("json", "xml")]
 
 
-def test_settle_a_set_that_is_in_place(folder):
-    announced = []
+def test_settle_a_set_that_is_in_place(folder, monkeypatch):
+    announced, synced = [], []
+    sync = folder_module._sync_folder
+    monkeypatch.setattr(folder_module, "_sync_folder", lambda path: synced.append(sync(path)))
     with folder.new_files(SIRET, DAY, ("json", "xml"), Regime.R2022) as out:
         out.add(MP, RECORD)
         folder.commit([out], lambda sets: announced.extend(*sets))
     before = names(folder)
+    assert len(synced) == 1
     assert folder.settle(announced) is True
+    assert len(synced) == 2  # the run may have died before
     assert names(folder) == before
 
 
