@@ -104,6 +104,8 @@ class Output(ABC):
         try:
             for each in sets:
                 each.finish()
+            for each in sets:
+                each.sync()
                 each.choose_number(last.get(each.name.siret, 0))
                 last[each.name.siret] = each.name.number
             while True:
@@ -334,11 +336,17 @@ class NewFiles:
         return self._output.commit([self])[0]
 
     def finish(self) -> None:
-        """Have all in the temporary files, durably."""
+        """Close the documents."""
         self._check_open()
         with output_errors(self._where):
             for writer, part in zip(self._writers, self._parts, strict=True):
                 writer.finish()
+                part.begin_sync()
+
+    def sync(self) -> None:
+        """Have all in the temporary files, durably."""
+        with output_errors(self._where):
+            for part in self._parts:
                 part.sync()
 
     def choose_number(self, after: int) -> None:
@@ -401,6 +409,9 @@ class AnyPart:
         self._sha1.update(data)
         self.bytes += len(data)
 
+    def begin_sync(self) -> None:
+        """Begin what :meth:`sync` waits for."""
+
     def sync(self) -> None:
         """Have all that was written in the file."""
         self.file.flush()
@@ -426,6 +437,14 @@ class Part(AnyPart):
                 break
             os.close(fd)
         super().__init__(os.fdopen(fd, "wb", buffering=1 << 16))
+
+    def begin_sync(self) -> None:
+        # Linux then begins to write: files that are all on their way to the disk are there
+        # sooner than one after the other. It is no more than a hint.
+        if hasattr(os, "posix_fadvise"):
+            self.file.flush()
+            with suppress(OSError):
+                os.posix_fadvise(self.file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def sync(self) -> None:
         super().sync()

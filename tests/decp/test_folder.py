@@ -269,6 +269,8 @@ def test_sets_at_once_of_which_one_name_is_taken(folder, sets):
         announced.append(planned)
         if len(announced) == 1:
             (folder.path / planned[1][1].name).write_text("another's")
+        else:  # all was undone
+            assert [n for n in names(folder) if n.startswith("D")] == [announced[0][1][1].name]
 
     done = folder.commit(sets, announce)
     assert len(announced) == 2
