@@ -50,9 +50,11 @@ CODES = {
         "store, and go into files then",
     ),
     "DECP-04": Code(
-        "A storage does not answer, or did not say whether a file has got its name",
+        "A storage does not answer, or it is not known whether a file has got its name",
         "Check what the line names (`DECP_FILES_URI`, the account), then run the same command "
-        "again: it looks, and writes the file if it is not there",
+        "again: it looks, and writes the file if it is not there. As a warning: an earlier "
+        "place of files, which is not that of this run. If it is gone for good, `scrapy export` "
+        "writes from the store what the named files were to hold",
     ),
     "DECP-05": Code(
         "Contracts came under a further reference: same number, buyer, first titulaire, amount "

@@ -14,7 +14,7 @@ import posixpath
 import ssl
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
@@ -142,7 +142,7 @@ class RemoteOutput(Output):
         last = last_numbers(self.names(f"{beginning}-"), first.day)
         return max(first.number, last.get(first.siret, 0) + 1)
 
-    def placed(self, last: DecpFilename) -> None:
+    def placed(self, names: Sequence[DecpFilename]) -> None:
         """Nothing is left to do: the server has said that it has them."""
 
     def sha1_of(self, name: str, size: int) -> str | None:

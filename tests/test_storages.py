@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -22,12 +23,16 @@ import servers
 from crawling import ROOT, Crawl, crawl_command
 from scrapy import Spider
 from scrapy.utils.test import get_crawler
+from sqlalchemy import func, insert, select
 
 from dume_spider import storages
 from dume_spider.decp.folder import Output, OutputFile
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.exceptions import ArgumentError, OutputError, UncertainOutputError
+from dume_spider.extensions.run_summary import is_in_place
 from dume_spider.storages import check_uri, open_output, open_place, shown
+from dume_spider.store.store import Store
+from dume_spider.store.tables import file_sets, files
 
 SIRET = "21690123100011"
 DAY = date(2026, 3, 7)
@@ -165,7 +170,8 @@ def place(request: pytest.FixtureRequest) -> Place:
 def write(output: Output, *formats: Any, announce: Any = None) -> list[OutputFile]:
     with output.new_files(SIRET, DAY, formats or ("json",), Regime.R2022) as out:
         out.add(ContractType.MARCHE, RECORD)
-        return out.commit(announce)
+        (files,) = output.commit([out], lambda sets: announce and announce(*sets))
+    return files
 
 
 def test_sets_get_the_next_number_and_overwrite_nothing(place: Place) -> None:
@@ -327,6 +333,34 @@ def test_a_harvest_whose_server_is_gone(crawl: Callable[..., Crawl]) -> None:
         "check DECP_FILES_URI, the account and its rights, then run the same command again\n",
         done.output,
     )
+
+
+def test_what_became_of_a_set_in_another_place_that_is_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run was killed while it sent a file; then the files were to go elsewhere. What is not
+    known stays planned, and holds up nobody, unless it is the place of today."""
+    gone = f"ftp://127.0.0.1:{servers.free_port()}/decp"
+    plan = {"run": 1, "regime": "2022", "buyer": SIRET, "records": 0, "placed": False}
+    file = {"file_set": 1, "position": 0, "name": FIRST, "folder": gone, "sha1": "", "bytes": 1}
+    with closing(Store(f"sqlite:///{tmp_path / 'store.sqlite'}")) as store:
+
+        def recover(uri: str) -> int:
+            crawler = get_crawler(Spider, {"DECP_FILES_URI": uri})
+            return store.recover(lambda place, planned: is_in_place(place, planned, crawler))
+
+        with store.database.writing() as connection:
+            connection.execute(insert(file_sets), plan)
+            connection.execute(insert(files), file)
+        assert recover(str(tmp_path)) == 0
+        (text,) = caplog.messages
+        assert text.startswith(f"[DECP-04] Whether {FIRST} is in place, from a run that ended ")
+        assert f"Connection refused: {gone}/{FIRST}" in text
+        with pytest.raises(OutputError, match="Connection refused"):
+            recover(gone.replace("//", "//me:secret@"))
+        with store.database.reading() as connection:
+            left = connection.scalar(select(func.count()).where(~file_sets.c.placed))
+        assert left == 1
 
 
 @pytest.mark.parametrize("place", ["s3", "gs"], indirect=True)

@@ -20,8 +20,8 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -32,7 +32,7 @@ from typing import IO, Self
 from dume_spider.decp.filename import FORMATS, DecpFilename, Format, last_numbers
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.writers import WRITERS
-from dume_spider.exceptions import OutputError
+from dume_spider.exceptions import OutputError, UncertainOutputError
 
 _PART = re.compile(r"[.]decp-[0-9a-f]{16}[.]part")
 _DAY_SECONDS = 24 * 3600
@@ -73,6 +73,8 @@ class Output(ABC):
     """
 
     uri: str
+    #: So many sets are best put in place at once; where each takes long, it goes by itself.
+    at_once = 1
 
     def new_files(
         self, siret: str, day: date, formats: Iterable[Format], regime: Regime, after: int = 0
@@ -85,8 +87,57 @@ class Output(ABC):
         """
         return NewFiles(self, siret, day, tuple(dict.fromkeys(formats)), regime, after)
 
+    def commit(
+        self,
+        sets: Sequence[NewFiles],
+        announce: Callable[[list[list[OutputFile]]], None] = lambda files: None,
+    ) -> list[list[OutputFile]]:
+        """Put sets in place, durably, all or none; say what the files of each are, in the order
+        of formats.
+
+        ``announce`` is called before each attempt with the files as they would be: what a
+        store notes down so that after a kill :meth:`settle` can tell what became of each
+        set. A further call means that some of the earlier names were taken by another
+        process in the meantime. Raises :class:`ValueError` if a set has no record.
+        """
+        last: dict[str, int] = {}
+        try:
+            for each in sets:
+                each.finish()
+            for each in sets:
+                each.sync()
+                each.choose_number(last.get(each.name.siret, 0))
+                last[each.name.siret] = each.name.number
+            while True:
+                files = [each.files() for each in sets]
+                announce(files)
+                if not (taken := self._place(sets)):
+                    return files
+                for each in taken:
+                    each.choose_number(each.name.number)
+        finally:
+            for each in sets:
+                each.discard()
+
+    def _place(self, sets: Sequence[NewFiles]) -> list[NewFiles]:
+        """Give the files of all sets their names; those of which one is taken: then nothing is
+        in place."""
+        try:
+            taken = [each for each in sets if not each.put()]
+            if not taken:
+                with output_errors(self.uri):
+                    self.placed([each.name for each in sets])
+                return []
+        except BaseException:
+            for each in sets:
+                each.take_back()
+            raise
+        for each in sets:
+            each.take_back()
+        return taken
+
     def settle(self, files: Sequence[OutputFile]) -> bool:
-        """What became of a set that a killed run had announced (:meth:`NewFiles.commit`).
+        """What became of a set that a killed run had announced (:meth:`commit`).
 
         ``True``: each file is in place, known by its sha1: the set counts as written.
         ``False``: not all are, and those that are (the run died between two formats) have
@@ -94,14 +145,13 @@ class Output(ABC):
         sha1 is another run's and stays. To be asked only of runs that are over: a living
         one may be about to put its files in place. Raises :class:`OutputError`.
         """
-        try:
+        with output_errors(self.uri):
             placed = [file for file in files if self.sha1_of(file.name, file.bytes) == file.sha1]
             if placed and len(placed) == len(files):
+                self.placed([])  # the run may have died before it did so
                 return True
             for file in placed:
                 self.remove(file.name)
-        except OSError as error:
-            raise output_error(self.uri, error) from error
         return False
 
     @abstractmethod
@@ -130,8 +180,8 @@ class Output(ABC):
         """Undo :meth:`put`."""
 
     @abstractmethod
-    def placed(self, last: DecpFilename) -> None:
-        """Make the names just given outlast a power cut; ``last`` is one of them."""
+    def placed(self, names: Sequence[DecpFilename]) -> None:
+        """Make the names just given outlast a power cut; ``names`` are those of new sets."""
 
     @abstractmethod
     def sha1_of(self, name: str, size: int) -> str | None:
@@ -145,6 +195,9 @@ class Output(ABC):
 class OutputFolder(Output):
     """The folder ``path``, made by :meth:`check`."""
 
+    # Of small files most of the time goes to what sets can share; a file is open until then.
+    at_once = 64
+
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self.uri = str(self.path)
@@ -157,7 +210,7 @@ class OutputFolder(Output):
 
         Raises :class:`OutputError` if it cannot be made or written.
         """
-        try:
+        with output_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.new_part()
             try:
@@ -168,8 +221,6 @@ class OutputFolder(Output):
             for path in self.path.iterdir():
                 if _PART.fullmatch(path.name):
                     _remove_if_abandoned(path)
-        except OSError as error:
-            raise output_error(self.path, error) from error
 
     def new_part(self) -> Part:
         return Part(self.path)
@@ -200,9 +251,9 @@ class OutputFolder(Output):
     def take_back(self, part: Part, name: str) -> None:
         part.unlink(self.path / name)
 
-    def placed(self, last: DecpFilename) -> None:
+    def placed(self, names: Sequence[DecpFilename]) -> None:
         _sync_folder(self.path)
-        self._last[last.siret] = last.number
+        self._last.update((name.siret, name.number) for name in names)
 
     def sha1_of(self, name: str, size: int) -> str | None:
         return _sha1_of(self.path / name, size)
@@ -222,6 +273,8 @@ class NewFiles:
 
     Left without :meth:`commit`, for whatever reason, the set leaves nothing behind. So does
     a failure of the disk, which raises :class:`OutputError`; the set cannot be used again.
+    Several sets are put in place at once by :meth:`Output.commit`, which uses what is below
+    :meth:`commit`; ``name`` is the name of the first file so far.
     """
 
     def __init__(
@@ -235,32 +288,32 @@ class NewFiles:
     ):
         if not formats:
             raise ValueError("a set of files has at least one format")
+        self.name = DecpFilename(siret, day, 1, formats[0])
         self._output = output
-        self._names = [DecpFilename(siret, day, 1, format) for format in formats]
+        self._formats = formats
         self._regime = regime
         self._records = 0
         self._parts: list[AnyPart] = []
-        self._number = 1
+        self._placed: list[tuple[AnyPart, str]] = []
         self._after = after
 
     def __enter__(self) -> Self:
         try:
-            first = self._names[0]
-            last = self._output.last_number(first.siret, first.day)
-            self._number = max(last, self._after) + 1
-            for _ in self._names:
+            last = self._output.last_number(self.name.siret, self.name.day)
+            self.name = replace(self.name, number=max(last, self._after) + 1)
+            for _ in self._formats:
                 self._parts.append(self._output.new_part())
         except OSError as error:
-            self._discard()
-            raise self._error(error) from error
+            self.discard()
+            raise output_error(self._where, error) from error
         self._writers = [
-            WRITERS[name.format](part, self._regime)
-            for name, part in zip(self._names, self._parts, strict=True)
+            WRITERS[format](part, self._regime)
+            for format, part in zip(self._formats, self._parts, strict=True)
         ]
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._discard()
+        self.discard()
 
     def add(self, type: ContractType, record: bytes) -> None:
         """Write one record, as UTF-8 JSON, in every format; all marchés come first.
@@ -274,77 +327,69 @@ class NewFiles:
             for writer, data in zip(self._writers, encoded, strict=True):
                 writer.append(type, data)
         except OSError as error:
-            self._discard()
-            raise self._error(error) from error
+            self.discard()
+            raise output_error(self._where, error) from error
         self._records += 1
 
-    def commit(
-        self, announce: Callable[[list[OutputFile]], None] | None = None
-    ) -> list[OutputFile]:
-        """Put the files in place, durably, and say what they are, in the order of formats.
+    def commit(self) -> list[OutputFile]:
+        """Put the files in place by themselves: see :meth:`Output.commit`."""
+        return self._output.commit([self])[0]
 
-        ``announce``, if given, is called before each attempt with the files as they would
-        be: what a store notes down so that after a kill :meth:`Output.settle` can
-        tell whether they are there. A further call means that the earlier names were
-        taken by another process in the meantime. Raises :class:`ValueError` if no record
-        was added.
-        """
+    def finish(self) -> None:
+        """Close the documents."""
         self._check_open()
-        try:
+        with output_errors(self._where):
             for writer, part in zip(self._writers, self._parts, strict=True):
                 writer.finish()
+                part.begin_sync()
+
+    def sync(self) -> None:
+        """Have all in the temporary files, durably."""
+        with output_errors(self._where):
+            for part in self._parts:
                 part.sync()
-            while True:
-                first = replace(self._names[0], number=self._number)
-                self._number = self._output.free_number(first)
-                files = self._files(self._number)
-                if announce:
-                    announce(files)
-                if self._place(files):
-                    break
-                self._number += 1
-        except OSError as error:
-            self._discard()
-            raise self._error(error) from error
-        self._discard()
-        return files
+
+    def choose_number(self, after: int) -> None:
+        """Take the next free number, that of ``name`` or a later one, past ``after``."""
+        with output_errors(self._where):
+            first = replace(self.name, number=max(self.name.number, after + 1))
+            self.name = replace(self.name, number=self._output.free_number(first))
+
+    def files(self) -> list[OutputFile]:
+        """The files as they would be."""
+        return [
+            OutputFile(str(replace(self.name, format=format)), self._records, part.bytes, part.sha1)
+            for format, part in zip(self._formats, self._parts, strict=True)
+        ]
+
+    def put(self) -> bool:
+        """Give the files their names; ``False`` if one is taken."""
+        with output_errors(self._where):
+            for format, part in zip(self._formats, self._parts, strict=True):
+                name = str(replace(self.name, format=format))
+                if not self._output.put(part, name):
+                    return False
+                self._placed.append((part, name))
+        return True
+
+    def take_back(self) -> None:
+        """Undo :meth:`put`, however far it came."""
+        with output_errors(self._where, UncertainOutputError):
+            while self._placed:
+                self._output.take_back(*self._placed.pop())
+
+    def discard(self) -> None:
+        """Let go of the temporary files."""
+        while self._parts:
+            self._parts.pop().discard()
 
     def _check_open(self) -> None:
         if not self._parts:
             raise ValueError("the set of files is not open: committed, failed or left")
 
-    def _place(self, files: list[OutputFile]) -> bool:
-        """Give the files their names; ``False``, and all undone, if one is taken."""
-        placed: list[tuple[AnyPart, str]] = []
-        try:
-            for file, part in zip(files, self._parts, strict=True):
-                if not self._output.put(part, file.name):
-                    self._take_back(placed)
-                    return False
-                placed.append((part, file.name))
-            self._output.placed(replace(self._names[0], number=self._number))
-        except BaseException:
-            self._take_back(placed)
-            raise
-        return True
-
-    def _take_back(self, placed: Iterable[tuple[AnyPart, str]]) -> None:
-        for part, name in placed:
-            self._output.take_back(part, name)
-
-    def _files(self, number: int) -> list[OutputFile]:
-        return [
-            OutputFile(str(replace(name, number=number)), self._records, part.bytes, part.sha1)
-            for name, part in zip(self._names, self._parts, strict=True)
-        ]
-
-    def _discard(self) -> None:
-        while self._parts:
-            self._parts.pop().discard()
-
-    def _error(self, error: OSError) -> OutputError:
-        name = replace(self._names[0], number=self._number)
-        return output_error(f"{self._output.uri}/{name}", error)
+    @property
+    def _where(self) -> str:
+        return f"{self._output.uri}/{self.name}"
 
 
 class AnyPart:
@@ -363,6 +408,9 @@ class AnyPart:
         self.file.write(data)
         self._sha1.update(data)
         self.bytes += len(data)
+
+    def begin_sync(self) -> None:
+        """Begin what :meth:`sync` waits for."""
 
     def sync(self) -> None:
         """Have all that was written in the file."""
@@ -390,6 +438,14 @@ class Part(AnyPart):
             os.close(fd)
         super().__init__(os.fdopen(fd, "wb", buffering=1 << 16))
 
+    def begin_sync(self) -> None:
+        # Linux then begins to write: files that are all on their way to the disk are there
+        # sooner than one after the other. It is no more than a hint.
+        if hasattr(os, "posix_fadvise"):
+            self.file.flush()
+            with suppress(OSError):
+                os.posix_fadvise(self.file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
     def sync(self) -> None:
         super().sync()
         os.fsync(self.file.fileno())
@@ -399,12 +455,19 @@ class Part(AnyPart):
         try:
             path.hardlink_to(self.path)
         except FileExistsError:
-            return False
+            # NFS: a request that was done is repeated when its answer is lost.
+            return self._is_at(path)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             return self.claim(path)
         return True
+
+    def _is_at(self, path: Path) -> bool:
+        try:
+            return os.path.samestat(path.lstat(), os.fstat(self.file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def claim(self, path: Path) -> bool:
         """As :meth:`link`, where there are no hard links: an empty file is made under the
@@ -441,7 +504,7 @@ def write_new(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
     The folder is made. No file is overwritten. Raises :class:`OutputError`.
     """
     OutputFolder(folder).check()
-    try:
+    with output_errors(folder):
         part = Part(folder)
         try:
             part.write(data)
@@ -451,15 +514,24 @@ def write_new(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
                 number += 1
         finally:
             part.discard()
-    except OSError as error:
-        raise output_error(folder, error) from error
     return path
 
 
-def output_error(path: str | Path, error: OSError) -> OutputError:
+@contextmanager
+def output_errors(path: str | Path, kind: type[OutputError] = OutputError) -> Iterator[None]:
+    """Raise failures of the disk as :func:`output_error` puts them."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error, kind) from error
+
+
+def output_error(
+    path: str | Path, error: OSError, kind: type[OutputError] = OutputError
+) -> OutputError:
     """The line for a person: the cause, the file or folder, what to do."""
     advice = _ADVICE.get(error.errno or 0, "repair this and run the same command again")
-    return OutputError(f"{error.strerror or error}: {path}; {advice}")
+    return kind(f"{error.strerror or error}: {path}; {advice}")
 
 
 def _lock(fd: int) -> bool | None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from scrapy import signals
 from scrapy.exceptions import CloseSpider
 
-from dume_spider.exceptions import DumeSpiderError
-from dume_spider.storages import open_place, shown
+from dume_spider.exceptions import ArgumentError, DumeSpiderError, OutputError
+from dume_spider.storages import open_output, open_place, shown
 from dume_spider.store.ledger import Harvest, take_up
 from dume_spider.store.store import PlannedFile, Store
 
@@ -171,9 +171,21 @@ class RunSummary:
         return run.status != "failed"
 
 
-def is_in_place(place: str, files: Sequence[PlannedFile], crawler: Crawler) -> bool:
-    """Whether the files that an earlier run had planned are in their place."""
-    return open_place(place, crawler).settle(files)
+def is_in_place(place: str, files: Sequence[PlannedFile], crawler: Crawler) -> bool | None:
+    """Whether the files that an earlier run had planned are in their place; ``None``: it does not
+    say, and is another place than that of today, which need not wait for it."""
+    try:
+        return open_place(place, crawler).settle(files)
+    except (ArgumentError, OutputError) as error:
+        if open_output(crawler.settings["DECP_FILES_URI"], crawler).uri == place:
+            raise
+        logger.warning(
+            "[DECP-04] Whether %s is in place, from a run that ended early, is not known; each run "
+            "asks again: %s",
+            ", ".join(file.name for file in files),
+            error,
+        )
+        return None
 
 
 def stop(run: Run, error: DumeSpiderError) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain, groupby
+from functools import partial
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Self
 
 from scrapy import signals
@@ -13,19 +15,18 @@ from stdnum.fr import siret
 
 from dume_spider.datagouv.dataset import STRUCTURES
 from dume_spider.decp.filename import FORMATS, Format, last_numbers
-from dume_spider.decp.regime import Regime
 from dume_spider.exceptions import ArgumentError, DumeSpiderError, OutputError
 from dume_spider.extensions.publication import PublishAfter
 from dume_spider.extensions.run_summary import RunSummary, stop
 from dume_spider.storages import check_uri, open_output
 from dume_spider.store.publications import published_names
-from dume_spider.store.store import PendingRecord, RecordKeys, Store
+from dume_spider.store.store import RecordKeys, Store
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.settings import BaseSettings
 
-    from dume_spider.decp.folder import Output
+    from dume_spider.decp.folder import NewFiles, Output
     from dume_spider.run import Run
 
 logger = logging.getLogger(__name__)
@@ -122,39 +123,36 @@ def write_owed(
     owed.
     """
     last = last_numbers(chain(taken, published_names(store.database, run.day)), run.day)
-    # A set whose records another run has taken over is not placed: what is still owed
-    # is then written anew.
-    while not all(
-        _write_set(store, run, settings, output, regime, name, records, last.get(name, 0))
-        for (regime, name), records in _sets(store, run, settings.platform_siret)
-    ):
+    # Sets whose records another run has taken over are not placed: what is still owed is
+    # then written anew.
+    while not all(_write_all(store, run, settings, output, last)):
         continue
 
 
-def _sets(
-    store: Store, run: Run, platform: str
-) -> Iterator[tuple[tuple[Regime, str], Iterator[PendingRecord]]]:
-    """The pending records by regime and SIRET of the file's name."""
-    pending = store.pending(run.id, by_type=bool(platform))
-    return groupby(pending, key=lambda record: (record.regime, platform or record.buyer))
-
-
-def _write_set(
+def _write_all(
     store: Store,
     run: Run,
     settings: OutputSettings,
     output: Output,
-    regime: Regime,
-    name: str,
-    records: Iterator[PendingRecord],
-    after: int,
-) -> bool:
-    """Write one set of files; ``False`` if its records are not this run's any more."""
-    keys = RecordKeys()
-    with output.new_files(name, run.day, settings.formats, regime, after) as out:
-        for record in records:
-            out.add(record.type, record.record)
-            keys.add(record)
-        return store.place(
-            run.id, regime=regime, buyer=name, folder=output.uri, keys=keys, commit=out.commit
-        )
+    last: Mapping[str, int],
+) -> Iterator[bool]:
+    """Write what a run owes, some sets at once: whether their records were still this run's."""
+    pending = store.pending(run.id, by_type=bool(settings.platform_siret))
+    sets = groupby(pending, key=lambda each: (each.regime, settings.platform_siret or each.buyer))
+    while True:
+        with ExitStack() as stack:
+            held: list[RecordKeys] = []
+            out: list[NewFiles] = []
+            for (regime, name), records in islice(sets, output.at_once):
+                after = last.get(name, 0)
+                files = output.new_files(name, run.day, settings.formats, regime, after)
+                out.append(stack.enter_context(files))
+                held.append(RecordKeys(regime, name))
+                for record in records:
+                    files.add(record.type, record.record)
+                    held[-1].add(record)
+            if not held:
+                return
+            commit = partial(output.commit, out)
+            placed = store.place(run.id, held, folder=output.uri, commit=commit)
+        yield placed

@@ -280,6 +280,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _set_up_postgresql(connection: Any, _: object) -> None:
     connection.execute(f"SET lock_timeout = '{PATIENCE}s'")
+    # Locks that outlast a long upload, or a whole harvest, are not idle. (Which limits there
+    # are depends on the version.)
+    connection.execute(
+        "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN "
+        "('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')"
+    )
     connection.commit()
 
 

@@ -1,15 +1,17 @@
-"""Putting a file in place so that it is known to be there, whatever happens in between.
+"""Putting files in place so that they are known to be there, whatever happens in between.
 
-First the plan is stored: which versions, which files with which content. From then on the
-records count as written. Then, in a second transaction that holds the plan's lock, the
-files are put in place and the plan is marked as placed. Who finds a plan that nobody locks
-knows that its run died in between (or has not begun), and may ask the folder what is there.
+First the plan of each set is stored: which versions, which files with which content. From
+then on the records count as written. Then, in a second transaction that holds the plans'
+locks, the files are put in place and the plans are marked as placed. Who finds a plan that
+nobody locks knows that its run died in between (or has not begun), and may ask the folder
+what is there. Sets share the two transactions, which is all that they have to do with each
+other: what became of each is found out by itself.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -76,9 +78,9 @@ class PlannedFile:
     sha1: str
 
 
-#: Gives files their names; calls its argument before each attempt with the files as they
-#: would be, and returns those in place (all of them, or it raises with none left).
-Commit = Callable[[Callable[[Sequence[File]], None]], Sequence[File]]
+#: Gives the files of all sets their names; calls its argument before each attempt with the
+#: files of each set as they would be. All are in place then, or it raises with none left.
+Commit = Callable[[Callable[[Sequence[Sequence[File]]], None]], object]
 
 
 class _Part:
@@ -102,9 +104,14 @@ class _Part:
 
 
 class RecordKeys:
-    """Which records, in which version, a file holds; sixteen bytes each."""
+    """Which records, in which version, a set of files holds; sixteen bytes each.
 
-    def __init__(self) -> None:
+    ``regime`` is theirs, ``buyer`` the SIRET in the names of the files.
+    """
+
+    def __init__(self, regime: Regime, buyer: str) -> None:
+        self.regime = regime
+        self.buyer = buyer
         self.parts: dict[ContractType, _Part] = {}
 
     def add(self, record: PendingRecord) -> None:
@@ -124,37 +131,27 @@ class LostError(Exception):
 
 
 class Placing:
-    """One set of files on its way: :meth:`announce`, then :meth:`finish` or :meth:`give_up`."""
+    """Sets of files on their way: :meth:`announce`, then :meth:`finish` or :meth:`give_up`."""
 
-    def __init__(
-        self,
-        database: Database,
-        run: int,
-        regime: Regime,
-        buyer: str,
-        folder: str,
-        keys: RecordKeys,
-    ):
+    def __init__(self, database: Database, run: int, folder: str, sets: Sequence[RecordKeys]):
         self._database = database
         self._run = run
-        self._regime = regime
-        self._buyer = buyer
         self._folder = folder
-        self._keys = keys
-        self._plan: int | None = None
+        self._sets = sets
+        self._plans: Sequence[int] = ()
         self._lock = ExitStack()
         self._connection: Connection | None = None
 
-    def announce(self, planned: Sequence[File]) -> None:
-        """Store the plan, durably, and lock it.
+    def announce(self, planned: Sequence[Sequence[File]]) -> None:
+        """Store the plans, durably, and lock them.
 
-        Called again when the names were taken: the plan then gets the new ones. Raises
+        Called again when names were taken: the plans then get the new ones. Raises
         :class:`LostError`.
         """
         self._lock.close()
-        if self._plan is None:
-            self._plan = self._database.write(
-                lambda connection: self._make_plan(connection, planned), durable=True
+        if not self._plans:
+            self._plans = self._database.write(
+                lambda connection: self._make_plans(connection, planned), durable=True
             )
         else:
             self._database.write(lambda connection: self._name(connection, planned), durable=True)
@@ -162,84 +159,100 @@ class Placing:
         self._check(self._connection)
 
     def finish(self) -> None:
-        """Mark the plan as placed: its files are there."""
+        """Mark the plans as placed: their files are there."""
         with self._lock:
-            mark_placed(self._connection, self._plan, self._run, len(self._keys))
+            mark_placed(self._connection, self._plans, self._run, sum(map(len, self._sets)))
 
     def give_up(self, error: BaseException) -> None:
-        """Unlock the plan and drop it: nothing of it is in place. (When that is not known, or
-        the process is being stopped, it is found out by the next run.)"""
+        """Unlock the plans and drop them: nothing of them is in place. (When that is not known,
+        or the process is being stopped, it is found out by the next run.)"""
         self._lock.__exit__(type(error), error, error.__traceback__)
         is_known = isinstance(error, Exception) and not isinstance(error, UncertainOutputError)
-        if self._plan is not None and is_known:
-            self._database.write(lambda connection: drop(connection, self._plan))
+        if is_known:
+            for plan in self._plans:
+                self._database.write(lambda connection, plan=plan: drop(connection, plan))
 
-    def _make_plan(self, connection: Connection, planned: Sequence[File]) -> int:
-        plan = connection.execute(
-            insert(file_sets).returning(file_sets.c.id),
-            {
-                "run": self._run,
-                "regime": self._regime,
-                "buyer": self._buyer,
-                "records": len(self._keys),
-                "placed": False,
-            },
-        ).scalar_one()
-        for type, part in self._keys.parts.items():
-            self._take(connection, plan, type, part)
-        self._add_files(connection, plan, planned)
-        return plan
+    def _make_plans(
+        self, connection: Connection, planned: Sequence[Sequence[File]]
+    ) -> Sequence[int]:
+        plans = connection.scalars(
+            insert(file_sets).returning(file_sets.c.id, sort_by_parameter_order=True),
+            [
+                {
+                    "run": self._run,
+                    "regime": keys.regime,
+                    "buyer": keys.buyer,
+                    "records": len(keys),
+                    "placed": False,
+                }
+                for keys in self._sets
+            ],
+        ).all()
+        parts: dict[tuple[Regime, ContractType], list[tuple[int, _Part]]] = defaultdict(list)
+        for plan, keys in zip(plans, self._sets, strict=True):
+            for type, part in keys.parts.items():
+                parts[keys.regime, type].append((plan, part))
+        for (regime, type), of_type in sorted(parts.items()):
+            self._take(connection, regime, type, of_type)
+        self._add_files(connection, plans, planned)
+        return plans
 
-    def _take(self, connection: Connection, plan: int, type: ContractType, part: _Part) -> None:
-        """Move records from ``owed`` to ``contents``.
+    def _take(
+        self,
+        connection: Connection,
+        regime: Regime,
+        type: ContractType,
+        parts: Sequence[tuple[int, _Part]],
+    ) -> None:
+        """Move the records of plans from ``owed`` to ``contents``.
 
         Debts are read in the order of files, in which the keys are too: one walk along
-        them, from the first to the last of the file, finds all.
+        them, from the first to the last of the files, finds all.
         """
-        keys = iter(part)
-        key = next(keys)
-        start = part.first
+        keys = ((plan, key) for plan, part in parts for key in part)
+        plan, key = next(keys)
+        start = parts[0][1].first
+        end = parts[-1][1].last
         while True:
             debts = connection.execute(
                 _DEBTS,
                 {
                     "this_run": self._run,
-                    "of_regime": self._regime,
+                    "of_regime": regime,
                     "of_type": type,
                     **dict(zip(_START, start, strict=True)),
-                    **dict(zip(_END, part.last, strict=True)),
+                    **dict(zip(_END, end, strict=True)),
                 },
             ).all()
-            paid = []
+            paid, held = [], []
             for debt in debts:
                 if (debt.record_id, debt.version) == key:
-                    paid.append(debt)
-                    key = next(keys, None)
-            if paid:
-                debts_paid = [dict(zip(DEBT_KEY, debt, strict=False)) for debt in paid]
-                self._database.execute_many(connection, PAY, debts_paid)
-                held = [
-                    {
-                        "file_set": plan,
-                        "record_id": debt.record_id,
-                        "version": debt.version,
-                        "door": debt.door,
-                    }
-                    for debt in paid
-                ]
-                self._database.execute_many(connection, _HOLD, held)
+                    paid.append(dict(zip(DEBT_KEY, debt, strict=False)))
+                    held.append(
+                        {
+                            "file_set": plan,
+                            "record_id": debt.record_id,
+                            "version": debt.version,
+                            "door": debt.door,
+                        }
+                    )
+                    plan, key = next(keys, (None, None))
+            self._database.execute_many(connection, PAY, paid)
+            self._database.execute_many(connection, _HOLD, held)
             if key is None:
                 return
             if len(debts) < CHUNK:
                 raise LostError
             start = tuple(getattr(debts[-1], column.name) for column in POSITION)
 
-    def _name(self, connection: Connection, planned: Sequence[File]) -> None:
+    def _name(self, connection: Connection, planned: Sequence[Sequence[File]]) -> None:
         self._check(connection)
-        connection.execute(delete(files).where(files.c.file_set == self._plan))
-        self._add_files(connection, self._plan, planned)
+        connection.execute(delete(files).where(files.c.file_set.in_(self._plans)))
+        self._add_files(connection, self._plans, planned)
 
-    def _add_files(self, connection: Connection, plan: int, planned: Sequence[File]) -> None:
+    def _add_files(
+        self, connection: Connection, plans: Sequence[int], planned: Sequence[Sequence[File]]
+    ) -> None:
         connection.execute(
             insert(files),
             [
@@ -251,13 +264,13 @@ class Placing:
                     "sha1": file.sha1,
                     "bytes": file.bytes,
                 }
-                for position, file in enumerate(planned)
+                for plan, of_set in zip(plans, planned, strict=True)
+                for position, file in enumerate(of_set)
             ],
         )
 
     def _check(self, connection: Connection) -> None:
-        if lock_plan(connection, self._plan) is None:
-            self._plan = None
+        if len(lock_plans(connection, self._plans)) < len(self._plans):
             raise LostError
 
 
@@ -279,19 +292,22 @@ _DEBTS = (
 )
 
 
-def lock_plan(connection: Connection, plan: int | None, *, wait: bool = True) -> Row[Any] | None:
-    """The line of a plan, locked; ``None`` if it is no plan any more, or (``wait=False``) if
-    another process has locked it."""
+def lock_plans(
+    connection: Connection, plans: Sequence[int], *, wait: bool = True
+) -> Sequence[Row[Any]]:
+    """The lines of plans, locked; without those that are no plans any more, or (``wait=False``)
+    that another process has locked."""
     return connection.execute(
         select(file_sets)
-        .where(file_sets.c.id == plan, ~file_sets.c.placed)
+        .where(file_sets.c.id.in_(plans), ~file_sets.c.placed)
+        .order_by(file_sets.c.id)
         .with_for_update(skip_locked=not wait)
-    ).one_or_none()
+    ).all()
 
 
-def mark_placed(connection: Connection, plan: int, run: int, number: int) -> None:
-    """Note that the files of a plan are in place, and with them records of its run."""
-    connection.execute(update(file_sets).where(file_sets.c.id == plan).values(placed=True))
+def mark_placed(connection: Connection, plans: Sequence[int], run: int, number: int) -> None:
+    """Note that the files of plans are in place, and with them so many records of their run."""
+    connection.execute(update(file_sets).where(file_sets.c.id.in_(plans)).values(placed=True))
     add_counts(connection, {run: Counter(written=number)})
 
 
@@ -301,9 +317,9 @@ def drop(connection: Connection, plan: int) -> None:
     Those of which a newer version came in the meantime, or that another run owes by now, are
     superseded.
     """
-    line = lock_plan(connection, plan)
-    if line is None:
+    if not (lines := lock_plans(connection, [plan])):
         return
+    (line,) = lines
     held = connection.execute(_HELD, {"plan": plan}).all()
     counts: Counter[str] = Counter()
     for door in (Door.NEW, Door.UPDATED):

@@ -34,7 +34,7 @@ from dume_spider.store.placing import (
     PlannedFile,
     RecordKeys,
     drop,
-    lock_plan,
+    lock_plans,
     mark_placed,
 )
 from dume_spider.store.saving import Saver, add_counts, among, chunks
@@ -317,29 +317,20 @@ class Store:
                 return
             after = {name: getattr(page[-1], name) for name in after}
 
-    def place(
-        self,
-        run: str,
-        *,
-        regime: Regime,
-        buyer: str,
-        folder: str,
-        keys: RecordKeys,
-        commit: Commit,
-    ) -> bool:
-        """Put a set of files in place, so that its records are known to be written.
+    def place(self, run: str, sets: Sequence[RecordKeys], *, folder: str, commit: Commit) -> bool:
+        """Put sets of files in place, so that their records are known to be written.
 
-        ``buyer`` is the SIRET in the names, ``folder`` the absolute path or URI of the
-        folder, ``keys`` which records the files hold, ``commit`` what gives them their
-        names (:meth:`dume_spider.decp.folder.NewFiles.commit`). On SQLite no other process
-        can write in the store while the files get their names.
+        ``sets`` are, in the order of :meth:`pending`, which records the files hold;
+        ``folder`` is the absolute path or URI of the folder, ``commit`` what gives the
+        files their names (:meth:`dume_spider.decp.folder.Output.commit`). On SQLite no
+        other process can write in the store while they get them.
 
         ``False``: nothing was put in place because another run has taken over one of the
         records; write what is still :meth:`pending` anew. What ``commit`` raises is passed
         on, and the records are owed as before. After a kill :meth:`recover` finds out what
         is in place.
         """
-        placing = Placing(self._database, self.number_of(run), regime, buyer, folder, keys)
+        placing = Placing(self._database, self.number_of(run), folder, sets)
         try:
             commit(placing.announce)
         except BaseException as error:
@@ -350,14 +341,15 @@ class Store:
         placing.finish()
         return True
 
-    def recover(self, is_in_place: Callable[[str, Sequence[PlannedFile]], bool]) -> int:
+    def recover(self, is_in_place: Callable[[str, Sequence[PlannedFile]], bool | None]) -> int:
         """Find out what runs that were killed while they placed files have placed.
 
         ``is_in_place`` is given a folder and the files of one set, and says whether all of
         them are there; if not, it removes those that are
         (:meth:`dume_spider.decp.folder.OutputFolder.settle`). Sets that are there count as
-        written; of the others, their runs owe the records again. To be called when a run
-        begins: it leaves alone what a living run is placing. Returns the number of sets.
+        written; of the others, their runs owe the records again; ``None``: that is not known
+        yet, and the set stays planned. To be called when a run begins: it leaves alone what a
+        living run is placing. Returns the number of sets.
         """
         with self._database.reading() as connection:
             plans = connection.scalars(
@@ -384,12 +376,12 @@ class Store:
 def _recover(
     connection: Connection,
     plan: int,
-    is_in_place: Callable[[str, Sequence[PlannedFile]], bool],
+    is_in_place: Callable[[str, Sequence[PlannedFile]], bool | None],
 ) -> bool:
     """Whether something was found out about a plan."""
-    line = lock_plan(connection, plan, wait=False)
-    if line is None:
+    if not (lines := lock_plans(connection, [plan], wait=False)):
         return False
+    (line,) = lines
     found = connection.execute(
         select(files).where(files.c.file_set == plan).order_by(files.c.position)
     ).all()
@@ -405,8 +397,11 @@ def _recover(
             files.c.name.in_([row.name for row in found]),
         )
     )
-    if not taken and is_in_place(folder, planned):
-        mark_placed(connection, plan, line.run, line.records)
+    found_there = False if taken else is_in_place(folder, planned)
+    if found_there is None:
+        return False
+    if found_there:
+        mark_placed(connection, [plan], line.run, line.records)
     else:
         drop(connection, plan)
     return True

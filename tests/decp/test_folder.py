@@ -12,15 +12,17 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from dume_spider.decp import folder as folder_module
 from dume_spider.decp.folder import OutputFile, OutputFolder, output_error
 from dume_spider.decp.regime import ContractType, Regime
-from dume_spider.exceptions import OutputError
+from dume_spider.exceptions import OutputError, UncertainOutputError
 
 SIRET = "21690123100011"
 OTHER = "21350238800019"
@@ -192,14 +194,15 @@ def test_a_name_taken_in_the_meantime_is_not_overwritten(folder):
     """Another process took the XML name only: the JSON name is not used either."""
     announced = []
 
-    def announce(files):
+    def announce(sets):
+        (files,) = sets
         announced.append([file.name for file in files])
         if len(announced) == 1:  # after the look at what is there, before the names are given
             (folder.path / files[1].name).write_text("another's")
 
     with folder.new_files(SIRET, DAY, ("json", "xml"), Regime.R2022) as out:
         out.add(MP, RECORD)
-        files = out.commit(announce)
+        (files,) = folder.commit([out], announce)
     assert announced == [
         ["DECP-21690123100011-2026-03-07-01.json", "DECP-21690123100011-2026-03-07-01.xml"],
         ["DECP-21690123100011-2026-03-07-02.json", "DECP-21690123100011-2026-03-07-02.xml"],
@@ -223,8 +226,90 @@ def test_a_commit_whose_announcement_fails_leaves_nothing(folder):
     with folder.new_files(SIRET, DAY, ("json",), Regime.R2022) as out:
         out.add(MP, RECORD)
         with pytest.raises(RuntimeError, match="the store is gone"):
-            out.commit(announce)
+            folder.commit([out], announce)
     assert names(folder) == []
+
+
+# Sets at once
+
+
+@pytest.fixture
+def sets(folder):
+    """Three sets, two of them of the same SIRET."""
+    with ExitStack() as stack:
+        sets = [
+            stack.enter_context(folder.new_files(siret, DAY, ("json", "xml"), Regime.R2022))
+            for siret in (SIRET, OTHER, SIRET)
+        ]
+        for each in sets:
+            each.add(MP, RECORD)
+        yield sets
+
+
+def in_both(*sets):
+    """The names of sets, given by SIRET and number."""
+    return [f"DECP-{siret}-2026-03-07-{n}.{end}" for siret, n in sets for end in ("json", "xml")]
+
+
+def test_sets_at_once(folder, sets):
+    announced = []
+    done = folder.commit(sets, announced.append)
+    assert announced == [done]
+    of_all = in_both((SIRET, "01"), (OTHER, "01"), (SIRET, "02"))
+    assert [file.name for files in done for file in files] == of_all
+    assert names(folder) == sorted(of_all)
+    assert all(folder.settle(files) for files in done)
+
+
+def test_sets_at_once_of_which_one_name_is_taken(folder, sets):
+    """The others keep their numbers."""
+    announced = []
+
+    def announce(planned):
+        announced.append(planned)
+        if len(announced) == 1:
+            (folder.path / planned[1][1].name).write_text("another's")
+        else:  # all was undone
+            assert [n for n in names(folder) if n.startswith("D")] == [announced[0][1][1].name]
+
+    done = folder.commit(sets, announce)
+    assert len(announced) == 2
+    assert announced[1] == done
+    assert names(folder) == sorted(
+        in_both((SIRET, "01"), (OTHER, "02"), (SIRET, "02")) + in_both((OTHER, "01"))[1:]
+    )
+
+
+def fail_after(monkeypatch, folder, name, calls, code):
+    """Let a method of the folder fail after so many calls."""
+    method = getattr(folder, name)
+    left = iter(range(calls))
+
+    def failing(*arguments):
+        if next(left, None) is None:
+            raise OSError(code, os.strerror(code))
+        return method(*arguments)
+
+    monkeypatch.setattr(folder, name, failing)
+
+
+@pytest.mark.parametrize(("name", "calls"), [("put", 0), ("put", 3), ("put", 5), ("placed", 0)])
+def test_sets_at_once_and_a_full_disk(folder, sets, monkeypatch, name, calls):
+    fail_after(monkeypatch, folder, name, calls, errno.ENOSPC)
+    with pytest.raises(OutputError, match="free some space"):
+        folder.commit(sets)
+    assert names(folder) == []
+
+
+def test_what_cannot_be_taken_back_is_found_out_later(folder, sets, monkeypatch):
+    announced = []
+    fail_after(monkeypatch, folder, "put", 3, errno.ENOSPC)
+    fail_after(monkeypatch, folder, "take_back", 0, errno.EIO)
+    with pytest.raises(UncertainOutputError):
+        folder.commit(sets, announced.extend)
+    assert names(folder) == sorted(in_both((SIRET, "01")) + in_both((OTHER, "01"))[:1])
+    assert [folder.settle(files) for files in announced] == [True, False, False]
+    assert names(folder) == in_both((SIRET, "01"))
 
 
 def test_without_hard_links(folder, monkeypatch):
@@ -236,6 +321,25 @@ def test_without_hard_links(folder, monkeypatch):
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     test_a_name_taken_in_the_meantime_is_not_overwritten(folder)
     assert [file.name for file in write(folder)] == ["DECP-21690123100011-2026-03-07-03.json"]
+
+
+def test_a_link_whose_answer_was_lost(folder, monkeypatch):
+    """As on NFS: the request was done, is repeated, and then refused."""
+    link = Path.hardlink_to
+
+    def link_twice(path, target):
+        link(path, target)
+        link(path, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", link_twice)
+    assert write(folder) == [described("DECP-21690123100011-2026-03-07-01.json", JSON)]
+    assert names(folder) == ["DECP-21690123100011-2026-03-07-01.json"]
+
+
+def test_a_name_that_is_a_link_to_nowhere(folder):
+    (folder.path / "DECP-21690123100011-2026-03-07-01.json").symlink_to("nowhere")
+    folder.last_number(SIRET, DAY)
+    assert [file.name[-7:] for file in write(folder)] == ["02.json"]
 
 
 def test_without_locks(folder, monkeypatch):
@@ -470,13 +574,17 @@ def test_temporaries_of_a_killed_run_are_removed_and_of_a_living_one_are_not(fol
     assert names(folder) == [name, name.replace("json", "xml")]
 
 
-def test_settle_a_set_that_is_in_place(folder):
-    announced = []
+def test_settle_a_set_that_is_in_place(folder, monkeypatch):
+    announced, synced = [], []
+    sync = folder_module._sync_folder
+    monkeypatch.setattr(folder_module, "_sync_folder", lambda path: synced.append(sync(path)))
     with folder.new_files(SIRET, DAY, ("json", "xml"), Regime.R2022) as out:
         out.add(MP, RECORD)
-        out.commit(announced.extend)
+        folder.commit([out], lambda sets: announced.extend(*sets))
     before = names(folder)
+    assert len(synced) == 1
     assert folder.settle(announced) is True
+    assert len(synced) == 2  # the run may have died before
     assert names(folder) == before
 
 
@@ -497,12 +605,12 @@ def test_settle_a_set_killed_between_two_formats(folder):
                 os.kill(os.getpid(), signal.SIGKILL)
             link(path, target)
         Path.hardlink_to = killed
-        def announce(files):
-            for file in files:
+        def announce(sets):
+            for file in sets[0]:
                 print(file.name, file.records, file.bytes, file.sha1, flush=True)
         with new_files() as out:
             out.add(MP, RECORD)
-            out.commit(announce)
+            folder.commit([out], announce)
         """,
         folder.path,
     )

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -113,19 +114,12 @@ def fill(url: str, folder: Path) -> None:
     ]
     out = OutputFolder(folder / "decp")
     out.check()
-    keys = RecordKeys()
     first = next(store.pending(run))
+    keys = RecordKeys(first.regime, first.buyer)
     with out.new_files(first.buyer, date(2026, 4, 1), FORMATS, first.regime) as files:
         files.add(first.type, first.record)
         keys.add(first)
-        store.place(
-            run,
-            regime=first.regime,
-            buyer=first.buyer,
-            folder=str(out.path),
-            keys=keys,
-            commit=files.commit,
-        )
+        store.place(run, [keys], folder=str(out.path), commit=partial(out.commit, [files]))
     notices = [
         NoticeRow.of(row["idweb"], row["dateparution"], row)
         for row in generate_notices(60, 1, date(2026, 3, 1), date(2026, 3, 31))

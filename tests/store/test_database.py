@@ -8,18 +8,22 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import inspect, make_url, text
 
+from dume_spider.decp.regime import Regime
 from dume_spider.exceptions import StoreError
 from dume_spider.store import database
 from dume_spider.store.database import Database
-from dume_spider.store.store import Candidate, Store
+from dume_spider.store.ledger import take_up
+from dume_spider.store.store import Candidate, PlannedFile, RecordKeys, Store
 from dume_spider.store.tables import current_version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -339,6 +343,29 @@ def test_the_server_goes_away(store: Store, store_url: str) -> None:
         store.counts_of("run")
     assert "\n" not in str(error.value)
     assert store.counts_of("run").new == 0
+
+
+def test_a_server_that_ends_what_waits(
+    store_url: str, candidate: Callable[..., Candidate], tmp_path: Path
+) -> None:
+    """A file may take long to send, a harvest hours: the locks of both stay."""
+    if "sqlite" in store_url:
+        pytest.skip("only servers have such limits")
+    limits = ("idle_in_transaction_session_timeout", "idle_session_timeout")
+    store = Store(store_url + "".join(f"%20-c{name}%3D50" for name in limits))
+    harvest = take_up(store, {}, run="run", spider="dume", arguments={}, started=STARTED)
+    store.save("run", [candidate("A")])
+    keys = RecordKeys(Regime.R2022, "1" * 14)
+    for record in store.pending("run"):
+        keys.add(record)
+
+    def commit(announce: Any) -> None:
+        announce([[PlannedFile("1.json", 1, 10, "a" * 40)]])
+        time.sleep(0.2)
+
+    assert store.place("run", [keys], folder="/", commit=commit)
+    harvest.end()
+    store.close()
 
 
 def test_a_transaction_is_undone(store_url: str) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import orjson
@@ -293,14 +293,15 @@ class Disk:
         return False
 
 
-ENDS = ["placed", "failed", "renamed", "killed before", "killed between", "killed after"]
-"""How an attempt to place a set of two files ends."""
+ENDS = ["placed", "failed", "renamed", "killed", "killed"]
+"""How an attempt to place sets of two files ends."""
 
 VERSIONS = st.tuples(
     st.sampled_from("ABC"),  # reference
     st.sampled_from("xxy"),  # what the record says, whichever the reference
     st.sampled_from([(), (), (1,), (2,), (1, 2)]),  # its modifications
     st.sampled_from([1, 1, 2]),  # the day of its publication
+    st.sampled_from([1, 1, 1, 2]),  # its buyer
 )
 
 
@@ -342,8 +343,14 @@ def machine(make: Callable[[], str], candidate: Callable[..., Candidate]) -> Any
         def save(self, versions: list[Any], which: int) -> None:
             run = self.runs[which % len(self.runs)]
             batch = [
-                candidate(reference, modifications, day=f"2024-03-0{day}", objet=says)
-                for reference, says, modifications, day in versions
+                candidate(
+                    reference,
+                    modifications,
+                    day=f"2024-03-0{day}",
+                    buyer=f"{buyer:014}",
+                    objet=says,
+                )
+                for reference, says, modifications, day, buyer in versions
             ]
             before = self.store.counts_of(run)._asdict()
             outcomes = self.store.save(run, batch)
@@ -353,52 +360,55 @@ def machine(make: Callable[[], str], candidate: Callable[..., Candidate]) -> Any
             assert {d: after[d] for d in map(str, Door)} == {d: expected[d] for d in map(str, Door)}
             self.model.save(run, batch)
 
-        @rule(which=st.integers(0, 3), end=st.sampled_from(ENDS))
-        def place(self, which: int, end: str) -> None:
+        @rule(
+            which=st.integers(0, 3),
+            end=st.sampled_from(ENDS),
+            at_once=st.integers(1, 2),
+            left=st.integers(0, 4),
+        )
+        def place(self, which: int, end: str, at_once: int, left: int) -> None:
             run = self.runs[which % len(self.runs)]
-            for buyer, records in groupby(self.store.pending(run), key=lambda r: r.buyer):
-                self.place_one(run, buyer, list(records), end)
+            sets = groupby(self.store.pending(run), key=lambda r: r.buyer)
+            while at_once_now := [(b, list(records)) for b, records in islice(sets, at_once)]:
+                self.place_sets(run, at_once_now, end, left)
 
-        def place_one(self, run: str, buyer: str, records: list[PendingRecord], end: str) -> None:
-            keys = RecordKeys()
-            for record in records:
-                keys.add(record)
-            sha1 = hashlib.sha1(b"".join(r.record for r in records)).hexdigest()
-            files = self.disk.free(f"DECP-{buyer}-2024-03-01", sha1, ("json", "xml"))
+        def place_sets(
+            self, run: str, sets: list[tuple[str, list[PendingRecord]]], end: str, left: int
+        ) -> None:
+            all_keys: list[RecordKeys] = []
+            planned: list[list[Named]] = []
+            for buyer, records in sets:
+                all_keys.append(RecordKeys(Regime.R2022, buyer))
+                for record in records:
+                    all_keys[-1].add(record)
+                sha1 = hashlib.sha1(b"".join(r.record for r in records)).hexdigest()
+                planned.append(self.disk.free(f"DECP-{buyer}-2024-03-01", sha1, ("json", "xml")))
+            files = [file for of_set in planned for file in of_set]
 
-            def commit(announce: Callable[[list[File]], None]) -> list[File]:
+            def commit(announce: Callable[[list[list[File]]], None]) -> None:
                 if end == "renamed":
-                    announce([Named(f"taken-{f.name}", 1, f.sha1) for f in files])
-                announce(files)
+                    announce([[Named(f"taken-{f.name}", 1, f.sha1) for f in p] for p in planned])
+                announce(planned)
                 if end == "failed":
                     raise OutputError("the disk is full")
-                if end == "killed before":
-                    raise Killed
-                for file in files:
+                for file in files[: left if end == "killed" else None]:
                     self.disk.files[file.name] = file.sha1
-                    if end == "killed between":
-                        raise Killed
-                if end == "killed after":
+                if end == "killed":
                     raise Killed
-                return files
 
-            plan = self.model.plan(run, [r.reference for r in records])
+            plans = [self.model.plan(run, [r.reference for r in records]) for _, records in sets]
             try:
-                placed = self.store.place(
-                    run,
-                    regime=Regime.R2022,
-                    buyer=buyer,
-                    folder=FOLDER,
-                    keys=keys,
-                    commit=commit,
-                )
+                placed = self.store.place(run, all_keys, folder=FOLDER, commit=commit)
             except OutputError:
-                self.model.drop(plan)
+                for plan in plans:
+                    self.model.drop(plan)
             except Killed:
-                plan.in_place = end == "killed after"
+                for plan, of_set in zip(plans, planned, strict=True):
+                    plan.in_place = all(file.name in self.disk.files for file in of_set)
             else:
                 assert placed
-                self.model.placed(plan)
+                for plan in plans:
+                    self.model.placed(plan)
 
         @rule()
         def reopen(self) -> None:

@@ -27,7 +27,8 @@ BUYERS = 10
 HARVEST = '''
 import json, os, random, signal, sys
 from datetime import UTC, date, datetime
-from itertools import groupby
+from contextlib import ExitStack
+from itertools import groupby, islice
 
 from dume_spider.decp.folder import OutputFolder
 from dume_spider.decp.regime import ContractType, Regime
@@ -58,7 +59,12 @@ def candidate(number, modifications):
     raw = json.dumps({"reference": reference, "modifications": modifications}).encode()
     return Candidate.of("dume", reference, ContractType.MARCHE, Regime.R2022, record, raw)
 
-folder = OutputFolder(path)
+class Folder(OutputFolder):
+    def put(self, part, name):
+        pass_by("put")
+        return super().put(part, name)
+
+folder = Folder(path)
 folder.check()
 store = Store(url)
 store.recover(lambda _, files: folder.settle(files))
@@ -69,30 +75,33 @@ for start in range(0, len(versions), 20):
     store.save(run, versions[start : start + 20])
     pass_by("saved")
 
-def write(records, buyer, regime):
-    keys = RecordKeys()
-    with folder.new_files(buyer, date(2024, 3, 6), ("json", "xml"), regime) as out:
-        for record in records:
-            out.add(record.type, record.record)
-            keys.add(record)
+def write(sets):
+    keys, out = [], []
+    with ExitStack() as stack:
+        for (regime, buyer), records in sets:
+            keys.append(RecordKeys(regime, buyer))
+            files = folder.new_files(buyer, date(2024, 3, 6), ("json", "xml"), regime)
+            out.append(stack.enter_context(files))
+            for record in records:
+                files.add(record.type, record.record)
+                keys[-1].add(record)
         def commit(announce):
             def announced(files):
                 announce(files)
                 pass_by("announced")
-            files = out.commit(announced)
+            folder.commit(out, announced)
             pass_by("in place")
-            return files
-        placed = store.place(
-            run, regime=regime, buyer=buyer, folder=path, keys=keys, commit=commit
-        )
+        placed = not out or store.place(run, keys, folder=path, commit=commit)
     pass_by("placed")
-    return placed
+    return placed and len(out)
 
-while not all(
-    write(records, buyer, regime)
-    for (regime, buyer), records in groupby(store.pending(run), lambda r: (r.regime, r.buyer))
-):
-    pass
+while True:
+    sets = groupby(store.pending(run), lambda r: (r.regime, r.buyer))
+    # Some at once.
+    while written := write(islice(sets, 3)):
+        pass
+    if written is not False:
+        break
 print(json.dumps(store.counts_of(run)._asdict()))
 store.close()
 '''
@@ -150,7 +159,10 @@ def test_two_at_once(store_url: str, tmp_path: Path) -> None:
 
 
 #: Where the harvests of :func:`test_killed` end, after having passed there so many times.
-KILLS = [("saved", 9), ("announced", 1), ("in place", 0), ("in place", 2), ("placed", 0)]
+KILLS = [
+    *(("saved", 9), ("announced", 0), ("put", 1), ("put", 5)),
+    *(("in place", 0), ("placed", 0), ("put", 2), ("announced", 0)),
+]
 
 
 @pytest.mark.slow
@@ -179,20 +191,19 @@ def test_while_files_are_put_in_place(
 ) -> None:
     """Meanwhile, SQLite makes others wait; PostgreSQL lets them go on."""
     store.save("run", [candidate("A", objet="a")])
-    keys = RecordKeys()
+    keys = RecordKeys(Regime.R2022, "1" * 14)
     for record in store.pending("run"):
         keys.add(record)
     file = PlannedFile("1.json", 1, 10, "a" * 40)
     announced, saved = threading.Event(), threading.Event()
     order = []
 
-    def commit(announce: Any) -> list[PlannedFile]:
-        announce([file])
+    def commit(announce: Any) -> None:
+        announce([[file]])
         announced.set()
         # On SQLite the other one cannot end before this does: it is not waited for long.
         saved.wait(0.3 if "sqlite" in store_url else 30)
         order.append("in place")
-        return [file]
 
     def save() -> None:
         announced.wait()
@@ -203,9 +214,7 @@ def test_while_files_are_put_in_place(
     thread = threading.Thread(target=save)
     thread.start()
     try:
-        assert store.place(
-            "run", regime=Regime.R2022, buyer="1" * 14, folder="/", keys=keys, commit=commit
-        )
+        assert store.place("run", [keys], folder="/", commit=commit)
     finally:
         thread.join()
     expected = ["in place", "saved"]
@@ -218,7 +227,7 @@ def test_others_do_not_take_a_living_run_for_killed(
 ) -> None:
     """A run that begins while another one puts its files in place leaves them alone."""
     store.save("run", [candidate("A")])
-    keys = RecordKeys()
+    keys = RecordKeys(Regime.R2022, "1" * 14)
     for record in store.pending("run"):
         keys.add(record)
     file = PlannedFile("1.json", 1, 10, "a" * 40)
@@ -229,15 +238,12 @@ def test_others_do_not_take_a_living_run_for_killed(
 
     thread = threading.Thread(target=recover)
 
-    def commit(announce: Any) -> list[PlannedFile]:
-        announce([file])
+    def commit(announce: Any) -> None:
+        announce([[file]])
         thread.start()
         thread.join(0.3)
-        return [file]
 
-    assert store.place(
-        "run", regime=Regime.R2022, buyer="1" * 14, folder="/", keys=keys, commit=commit
-    )
+    assert store.place("run", [keys], folder="/", commit=commit)
     thread.join()
     assert recovered == [0]
     assert store.counts_of("run").written == 1
@@ -263,16 +269,11 @@ def candidate(number):
 def work(numbers):
     for start in range(numbers.start, numbers.stop, 500):
         store.save("run", [candidate(number) for number in range(start, start + 500)])
-    keys = RecordKeys()
+    keys = RecordKeys(Regime.R2022, "1" * 14)
     for record in store.pending("run"):
         keys.add(record)
     file = PlannedFile(f"{start}.json", len(keys), 1, "0" * 40)
-    def commit(announce):
-        announce([file])
-        return [file]
-    store.place(
-        "run", regime=Regime.R2022, buyer="1" * 14, folder="/", keys=keys, commit=commit
-    )
+    store.place("run", [keys], folder="/", commit=lambda announce: announce([[file]]))
     with open("/proc/self/statm") as memory:
         print(int(memory.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20)
 

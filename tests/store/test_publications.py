@@ -45,16 +45,11 @@ def written(store: Store, candidate: Callable[..., Candidate]) -> Callable[..., 
         )
         store.save(harvest.run, [candidate(run, objet=run)])
         (record,) = store.pending(harvest.run)
-        keys = RecordKeys()
+        keys = RecordKeys(Regime.R2022, BUYER)
         keys.add(record)
         file = OutputFile(name(run), 1, 10, sha1(run))
         assert store.place(
-            harvest.run,
-            regime=Regime.R2022,
-            buyer=BUYER,
-            folder=FOLDER,
-            keys=keys,
-            commit=lambda announce: announce([file]),
+            harvest.run, [keys], folder=FOLDER, commit=lambda announce: announce([[file]])
         )
         if status is not None:
             store.end_run(harvest.run, status, {})

@@ -205,18 +205,16 @@ def test_harvests_and_their_windows(filled: Store, reader: StoreReader) -> None:
 
 def test_files(filled: Store, reader: StoreReader, tmp_path: Path) -> None:
     for run in ("run", "later"):
-        keys = RecordKeys()
         record = next(filled.pending(run))
+        keys = RecordKeys(record.regime, record.buyer)
         keys.add(record)
         names = [f"{run}.json", f"{run}.xml"]
         planned = [PlannedFile(name, 1, 10, "sha1") for name in names]
 
-        def commit(announce: Callable[..., None], planned: list[PlannedFile] = planned) -> Any:
-            announce(planned)
-            return planned
+        def commit(announce: Callable[..., None], planned: list[PlannedFile] = planned) -> None:
+            announce([planned])
 
-        place = {"regime": record.regime, "buyer": record.buyer, "folder": "there", "keys": keys}
-        assert filled.place(run, **place, commit=commit)
+        assert filled.place(run, [keys], folder="there", commit=commit)
     files, count, size = reader.files(3)
     assert [file.name for file in files] == ["later.json", "later.xml", "run.json"]
     assert (count, size) == (4, 40)

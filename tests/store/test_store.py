@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -17,7 +18,7 @@ from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.verdict import Problem, Repair
 from dume_spider.exceptions import OutputError, StoreError, UncertainOutputError
 from dume_spider.store import tables
-from dume_spider.store.placing import PlannedFile
+from dume_spider.store.placing import PlannedFile, drop
 from dume_spider.store.store import (
     Candidate,
     Counts,
@@ -66,20 +67,17 @@ def modifications(store: Store, run: str) -> dict[str, list[int]]:
 def write(store: Store, run: str, name: str = "DECP-01.json") -> None:
     """Put all that a run owes in one file."""
     for regime in Regime:
-        keys = RecordKeys()
+        keys = RecordKeys(regime, "0" * 14)
         for record in store.pending(run, by_type=True):
             if record.regime is regime:
                 keys.add(record)
         if len(keys):
             file = PlannedFile(f"{run}-{regime}-{name}", len(keys), 1, "0" * 40)
 
-            def commit(announce: Any, file: PlannedFile = file) -> list[PlannedFile]:
-                announce([file])
-                return [file]
+            def commit(announce: Any, file: PlannedFile = file) -> None:
+                announce([[file]])
 
-            assert store.place(
-                run, regime=regime, buyer="0" * 14, folder="/decp", keys=keys, commit=commit
-            )
+            assert store.place(run, [keys], folder="/decp", commit=commit)
 
 
 def lines(store: Store, table: Table, *columns: str) -> list[tuple[Any, ...]]:
@@ -428,13 +426,13 @@ def test_pending_in_pages(store: Store, candidate: Make, monkeypatch: pytest.Mon
     store.save("run", records[:600])
     store.save("run", records[600:])
     seen = []
-    keys = RecordKeys()
+    keys = RecordKeys(R2022, "1" * 14)
     for number, record in enumerate(store.pending("run")):
         seen.append(record.reference)
         keys.add(record)
         if number % 90 == 89:
             place(store, keys, f"{number}.json")
-            keys = RecordKeys()
+            keys = RecordKeys(R2022, "1" * 14)
     place(store, keys, "last.json")
     expected = sorted(records, key=lambda c: (c.buyer, c.type is CC, c.reference))
     assert seen == [c.reference for c in expected]
@@ -444,17 +442,16 @@ def test_pending_in_pages(store: Store, candidate: Make, monkeypatch: pytest.Mon
 def place(store: Store, keys: RecordKeys, *names: str, run: str = "run", fail: Any = None) -> bool:
     files = [PlannedFile(name, len(keys), 10, "a" * 40) for name in names]
 
-    def commit(announce: Any) -> list[PlannedFile]:
-        announce(files)
+    def commit(announce: Any) -> None:
+        announce([files])
         if fail:
             raise fail
-        return files
 
-    return store.place(run, regime=R2022, buyer="1" * 14, folder="/decp", keys=keys, commit=commit)
+    return store.place(run, [keys], folder="/decp", commit=commit)
 
 
 def keys_of(records: Iterable[Any]) -> RecordKeys:
-    keys = RecordKeys()
+    keys = RecordKeys(R2022, "1" * 14)
     for record in records:
         keys.add(record)
     return keys
@@ -480,6 +477,112 @@ def test_files(store: Store, candidate: Make) -> None:
     assert not place(store, keys, "DECP-02.json"), "they are written already"
 
 
+@pytest.fixture
+def three_sets(store: Store, candidate: Make) -> list[RecordKeys]:
+    """What is pending of three buyers, the first and last with records of both types."""
+    records = [
+        candidate(f"R{n}", buyer=f"{n % 3:014}", type=CC if n in (3, 5) else MP, objet=str(n))
+        for n in range(6)
+    ]
+    store.save("run", records)
+    sets = []
+    for buyer, pending in groupby(store.pending("run"), key=lambda record: record.buyer):
+        sets.append(RecordKeys(R2022, buyer))
+        for record in pending:
+            sets[-1].add(record)
+    return sets
+
+
+def place_three(store: Store, sets: list[RecordKeys], fail: Any = None) -> bool:
+    files = [[PlannedFile(f"{keys.buyer}.json", len(keys), 10, "a" * 40)] for keys in sets]
+
+    def commit(announce: Any) -> None:
+        announce(files)
+        if fail:
+            raise fail
+
+    return store.place("run", sets, folder="/decp", commit=commit)
+
+
+def held(store: Store) -> dict[str, list[str]]:
+    """Which references the file sets hold, by their SIRET."""
+    query = (
+        select(tables.file_sets.c.buyer, tables.records.c.reference)
+        .join(tables.contents, tables.contents.c.file_set == tables.file_sets.c.id)
+        .join(tables.records, tables.records.c.id == tables.contents.c.record_id)
+        .order_by(tables.records.c.reference)
+    )
+    found: dict[str, list[str]] = {}
+    with store._database.reading() as connection:
+        for buyer, reference in connection.execute(query):
+            found.setdefault(buyer, []).append(reference)
+    return found
+
+
+def test_sets_at_once(store: Store, three_sets: list[RecordKeys]) -> None:
+    assert place_three(store, three_sets)
+    expected = {f"{n:014}": [f"R{n}", f"R{n + 3}"] for n in range(3)}
+    assert held(store) == expected
+    assert lines(store, tables.file_sets, "buyer", "records", "placed") == [
+        (buyer, 2, True) for buyer in expected
+    ]
+    assert lines(store, tables.files, "file_set", "name") == [
+        (number, f"{buyer}.json") for number, buyer in enumerate(expected, 1)
+    ]
+    assert store.counts_of("run") == counts(new=6, written=6)
+
+
+def test_sets_at_once_that_cannot_be_written(store: Store, three_sets: list[RecordKeys]) -> None:
+    with pytest.raises(OutputError, match="the disk is full"):
+        place_three(store, three_sets, OutputError("the disk is full"))
+    assert lines(store, tables.file_sets, "id") == []
+    assert store.counts_of("run") == counts(new=6, owed=6)
+
+
+def test_sets_at_once_of_which_one_is_lost(
+    store: Store, three_sets: list[RecordKeys], candidate: Make
+) -> None:
+    """None is put in place: which records are still this run's has to be asked again."""
+    begin(store, "two")
+    store.save("two", [candidate("R4", buyer=f"{1:014}", objet="4")])
+    assert not place_three(store, three_sets)
+    assert lines(store, tables.file_sets, "id") == []
+    assert store.counts_of("run") == counts(new=5, superseded=1, taken=1, owed=5)
+
+
+def test_sets_at_once_of_which_another_run_drops_one(
+    store: Store, three_sets: list[RecordKeys]
+) -> None:
+    """A run that begins in between takes them for those of a killed one."""
+
+    def commit(announce: Any) -> None:
+        announce([[PlannedFile(f"{keys.buyer}.json", 2, 10, "a" * 40)] for keys in three_sets])
+        placing = announce.__self__
+        placing._lock.close()  # between the two transactions of announce()
+        store._database.write(lambda connection: drop(connection, placing._plans[1]))
+        placing._connection = placing._lock.enter_context(store._database.writing())
+        placing._check(placing._connection)
+        pytest.fail("must not be placed")
+
+    assert not store.place("run", three_sets, folder="/decp", commit=commit)
+    assert lines(store, tables.file_sets, "id") == []
+    assert store.counts_of("run") == counts(new=6, owed=6)
+
+
+def test_killed_while_sets_at_once_are_put_in_place(
+    store: Store, three_sets: list[RecordKeys]
+) -> None:
+    """What became of each is found out by itself."""
+    with pytest.raises(Killed):
+        place_three(store, three_sets, Killed())
+    first = f"{0:014}"
+    assert store.recover(lambda folder, files: files[0].name == f"{first}.json") == 3
+    assert held(store) == {first: ["R0", "R3"]}
+    assert store.counts_of("run") == counts(new=6, written=2, owed=4)
+    assert place_three(store, three_sets[1:])
+    assert store.counts_of("run") == counts(new=6, written=6)
+
+
 def test_a_file_without_all_records(store: Store, candidate: Make) -> None:
     """A record that cannot be written in a format stays owed."""
     store.save("run", [candidate(f"R{n}", objet=str(n)) for n in range(5)])
@@ -501,19 +604,12 @@ def test_names_that_are_taken(store: Store, candidate: Make) -> None:
     store.save("run", [candidate("A")])
     attempts = [[PlannedFile(f"{n}.json", 1, 10, "a" * 40)] for n in (1, 2)]
 
-    def commit(announce: Any) -> list[PlannedFile]:
+    def commit(announce: Any) -> None:
         for files in attempts:
-            announce(files)
-        return attempts[-1]
+            announce([files])
 
-    assert store.place(
-        "run",
-        regime=R2022,
-        buyer="1" * 14,
-        folder="/decp",
-        keys=keys_of(store.pending("run")),
-        commit=commit,
-    )
+    keys = keys_of(store.pending("run"))
+    assert store.place("run", [keys], folder="/decp", commit=commit)
     assert lines(store, tables.files, "name") == [("2.json",)]
 
 
@@ -607,18 +703,16 @@ def test_dropped_by_another_run(store: Store, candidate: Make) -> None:
     keys = keys_of(store.pending("run"))
     file = PlannedFile("1.json", 1, 10, "a" * 40)
 
-    def commit(announce: Any) -> list[PlannedFile]:
-        announce([file])
+    def commit(announce: Any) -> None:
+        announce([[file]])
         placing = announce.__self__
         placing._lock.close()  # between the two transactions of announce()
         assert store.recover(lambda folder, files: False) == 1
         placing._connection = placing._lock.enter_context(store._database.writing())
         placing._check(placing._connection)
-        return pytest.fail("must not be placed")
+        pytest.fail("must not be placed")
 
-    assert not store.place(
-        "run", regime=R2022, buyer="1" * 14, folder="/decp", keys=keys, commit=commit
-    )
+    assert not store.place("run", [keys], folder="/decp", commit=commit)
     assert store.counts_of("run") == counts(new=1, owed=1)
 
 
