@@ -48,6 +48,12 @@ class Month(NamedTuple):
     before: str
     cells: list[Cell]
 
+    @property
+    def tally(self) -> list[tuple[str, int]]:
+        """How many days are in each state, the states without one left out."""
+        states = Counter(cell.state for cell in self.cells)
+        return [(state, states[state]) for state in STATES if states[state]]
+
 
 class Example(NamedTuple):
     """A rejected row; ``left_out`` is how many characters of ``row`` are not shown."""
