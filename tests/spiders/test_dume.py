@@ -661,6 +661,21 @@ def test_a_run_that_is_stopped_keeps_what_it_has(
             "scrapy crawl: [DECP-01] DECP_PLATFORM_SIRET='': not a SIRET",
         ),
         ({}, {"DUME_FIELD_MAP": "/nowhere/names.toml"}, "scrapy crawl: [DUME-01] "),
+        (
+            {},
+            {"DUME_API_URL": "dume.test"},
+            "scrapy crawl: [DECP-01] DUME_API_URL='dume.test': not the address of a service",
+        ),
+        (
+            {},
+            {"RETRY_CEILING": "many"},
+            "scrapy crawl: [DECP-01] RETRY_CEILING='many': not a number; give one, such as 2000",
+        ),
+        (
+            {},
+            {"ROBOTSTXT_OBEY": "oui"},
+            "scrapy crawl: [DECP-01] ROBOTSTXT_OBEY='oui': not True or False",
+        ),
     ],
 )
 def test_bad_arguments_and_settings_end_the_run_before_the_first_request(
@@ -692,6 +707,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert done.output.count("Not a directory") >= 1
     assert f"ERROR: {code} " in done.output
     assert setting in done.output
+    # As every run that failed it says so, and what to run when that is repaired.
+    (outcome,) = re.findall(r"ERROR: \[DECP-10\] Run .*", done.output)
+    assert outcome.endswith(f"scrapy crawl dume -a date={DAY['date']}")
+    assert ("summary.json" in outcome) == (setting == "DECP_FILES_URI")
     assert "Traceback" not in done.output
 
 
