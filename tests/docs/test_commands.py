@@ -25,6 +25,7 @@ from crawling import ROOT
 from logs import check
 from portals import Portal
 from publishing import make_file, resources
+from scrapy.commands import ScrapyCommand
 from scrapy.settings import Settings
 from scrapy.spiderloader import SpiderLoader
 from scrapy.utils.misc import load_object
@@ -258,3 +259,16 @@ def test_commands_inside_sentences_name_what_exists(line: str) -> None:
 def test_some_commands_are_found() -> None:
     assert len({line for page in PAGES for line in inline(page)}) > 15
     assert len([line for page in PAGES for line in commands(page)]) > 25
+
+
+@pytest.mark.parametrize("name", ["demo", "export", "reprocess", "report", "sandbox", "verify"])
+def test_no_option_is_taken_for_a_heading_of_the_help(name: str) -> None:
+    """Scrapy makes one of every line of it that ends in a colon, wherever it was wrapped."""
+    command = load_object(f"dume_spider.commands.{name}.Command")()
+    command.settings = SETTINGS
+    parser, scrapys = argparse.ArgumentParser(), argparse.ArgumentParser(conflict_handler="resolve")
+    command.add_options(parser)
+    ScrapyCommand.add_options(command, scrapys)
+    known = {each.dest for each in scrapys._actions}
+    texts = [each.help for each in parser._actions if each.dest not in known]
+    assert [text for text in texts if ": " in text] == []
