@@ -400,7 +400,9 @@ class DumeSpider(HarvestSpider):
     def silence(self) -> Iterator[str]:
         """A warning when a long period holds nothing at all: that is rarely true."""
         start, end = self.query.date_start, self.query.date_end
-        if start and end and end - start >= LONG_SILENCE and not self.run.references:
+        if not self.planner.done or self.run.references:
+            return  # it was not asked whole, or holds something
+        if start and end and end - start >= LONG_SILENCE:
             yield (
                 f"Nothing was found from {start} to {end}: check the filters "
                 f"({self.query.filters()}) and the service"

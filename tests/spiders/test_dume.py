@@ -702,14 +702,17 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     place = str(tmp_path / "file" / "sub")
     value = f"sqlite:///{place}/store.sqlite" if setting == "DECP_STORE_URL" else place
-    done = crawl("http://127.0.0.1:9/", DAY, {setting: value})
+    done = crawl("http://127.0.0.1:9/", MARCH, {setting: value})
     assert done.status == 1, done.output
     assert done.output.count("Not a directory") >= 1
+    # Nothing was asked: that nothing was found means nothing.
+    assert "[DUME-05]" not in done.output
     assert f"ERROR: {code} " in done.output
     assert setting in done.output
     # As every run that failed it says so, and what to run when that is repaired.
     (outcome,) = re.findall(r"ERROR: \[DECP-10\] Run .*", done.output)
-    assert outcome.endswith(f"scrapy crawl dume -a date={DAY['date']}")
+    command = "".join(f" -a {name}={day}" for name, day in MARCH.items())
+    assert outcome.endswith(f"scrapy crawl dume{command}")
     assert ("summary.json" in outcome) == (setting == "DECP_FILES_URI")
     assert "Traceback" not in done.output
 
