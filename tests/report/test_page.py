@@ -247,6 +247,7 @@ def test_the_calendar(report: Path, browser: Browser) -> None:
     heading = dialog.locator("h2").inner_text()
     assert heading == "Saturday, 21 March 2026: probable"
     assert f"Enumerated by {EVIL}" in dialog.inner_text()
+    assert "Contracts published that day: " in dialog.inner_text()
     lines = [row.inner_text().split("\t") for row in dialog.locator("tbody tr").all()]
     span = "2026-03-21 to 2026-03-30"
     assert [line[:4] for line in lines] == [
@@ -477,7 +478,13 @@ def test_a_run_of_notices(tmp_path: Path) -> None:
     store.close()
     reader = StoreReader(url)
     page = make_page(reader, made=MADE, place="store.sqlite", run=run)
+    whole = make_page(reader, made=MADE, place="store.sqlite")
     reader.close()
+    # Nobody is accused of missing contracts where none were looked for.
+    assert "There are no contracts here to compare them with." in whole
+    assert "likely to be missing" not in whole
+    assert "<svg" not in whole
+    assert '"contracts": false' in whole
     assert "1 day asked: 1 complete, 0 probable, 0 incomplete; 1 search answered." in page
     assert "This run received 1 notice. Notices are compared" in page
     assert "No acheteur or autorité concédante." in page

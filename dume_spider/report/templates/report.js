@@ -26,7 +26,7 @@
       ? "No harvest asked for this day."
       : data.texts[why].slice(0, 1).toUpperCase() + data.texts[why].slice(1) + ". (Run " + data.texts[run] + ")";
     const records = data.records[day] || {};
-    part("records").textContent = "Contracts published that day: " +
+    part("records").textContent = !scope.contracts ? "" : "Contracts published that day: " +
       counted(records.MP || 0, "marché") + ", " + counted(records.CC || 0, "concession") + ".";
     // In the order in which they were answered: it tells how the day was split.
     const windows = scope.windows.filter(([, start, end]) => start <= day && day <= end);
