@@ -15,9 +15,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from boamp_service import served
@@ -31,6 +32,7 @@ from scrapy.spiderloader import SpiderLoader
 from scrapy.utils.misc import load_object
 
 from dume_spider.sandbox.boamp_rows import generate_notices
+from dume_spider.spiders.base import today
 
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 SETTINGS = Settings()
@@ -45,6 +47,7 @@ RUN_BY = {
     ("README.md", "python3 -m venv .venv && "): CI,
     ("README.md", ".venv/bin/scrapy crawl dume -a date=2024-03-01"): HERE,
     ("README.md", ".venv/bin/scrapy crawl boamp -a date="): HERE,
+    ("docs/deployment.md", "30 5 * * * cd /srv/dume/dume_spider"): HERE,
     ("docs/deployment.md", "python3 -m venv /srv/dume/venv"): "nobody: a set-up of the machine",
     ("docs/deployment.md", "/srv/dume/venv/bin/pip install "): "nobody: a set-up of the machine",
     ("docs/deployment.md", "[scrapyd]"): SCRAPYD,
@@ -75,6 +78,10 @@ RUN_BY = {
     ("docs/logs.md", "Counts: "): "nobody: a log",
     ("docs/logs.md", "Files: "): "nobody: a log",
     ("docs/reference.md", "scrapy crawl publish -a create=true "): HERE,
+    ("docs/reference.md", "scrapy sandbox --dume-port "): HERE,
+    ("docs/reference.md", "export DUME_API_URL="): HERE,
+    ("docs/reference.md", "scrapy crawl dume -a date="): HERE,
+    ("docs/reference.md", "scrapy report --open"): HERE,
 }
 
 
@@ -221,6 +228,49 @@ def test_the_publication_of_the_reference(
     published = summary_in(tmp_path)["published"]
     assert published[0]["action"] == "created"
     assert resources(portal, published[0]["dataset"]).keys() == {path.name for path in made}
+
+
+@pytest.mark.slow
+def test_the_trial_of_the_reference(
+    start_sandbox: Callable[..., Any], shell: Callable[..., Any], tmp_path: Path
+) -> None:
+    starts = ("scrapy sandbox", "export DUME_API_URL=", "scrapy crawl dume", "scrapy report")
+    serving, address, harvest, report = (command("docs/reference.md", each) for each in starts)
+    _, _, *options = shlex.split(serving)
+    options[options.index("--dume-port") + 1] = "0"
+    port = urlsplit(start_sandbox(*options).url).port
+    shell(f"{address.replace(':8100/', f':{port}/')}; {harvest} -s DOWNLOAD_DELAY=0")
+    summary = summary_in(tmp_path)
+    assert summary["status"] == "complete"
+    assert summary["counts"]["written"] > 10
+    shell(report.removesuffix(" --open"))
+    assert len(list(tmp_path.glob("data/report/*.html"))) == 1
+
+
+@pytest.mark.slow
+def test_the_crontab(
+    start_sandbox: Callable[..., Any], shell: Callable[..., Any], tmp_path: Path
+) -> None:
+    line = command("docs/deployment.md", "30 5 * * * cd ").split(" * * * ")[1]
+    # As cron reads it: a percent sign that is not escaped ends the command.
+    assert re.search(r"(?<!\\)%", line) is None
+    line = line.replace("\\%", "%").replace("/srv/dume/dume_spider", ".")
+    line = line.replace("/srv/dume", str(tmp_path))
+    (tmp_path / "log").mkdir()
+    yesterday = today() - timedelta(days=1)
+    sandbox = start_sandbox("--records", 5, "--from", yesterday, "--to", yesterday)
+    done = shell(line, DUME_API_URL=sandbox.url)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert summary_in(tmp_path)["counts"]["references"] == 5
+    # Cron mails what is printed: nothing above, here what went wrong.
+    mailed = shell(line, DECP_RULES="{")
+    assert "[DECP-01] DECP_RULES" in mailed.stdout + mailed.stderr
+    lost = shell(
+        line.replace("crawl dume", "crawl dume -s RETRY_TIMES=0"),
+        DUME_API_URL="http://127.0.0.1:9/",
+    ).stdout.splitlines()
+    assert "[DUME-02]" in lost[-2]
+    assert f"scrapy crawl dume -a date={yesterday}" in lost[-1]
 
 
 def inline(page: str) -> list[str]:
