@@ -233,7 +233,7 @@ def table_of_harvest(step: Step) -> Table:
     table.add_row("contracts found", f"{counts['references']:,}", f"{counts['rows']:,} versions")
     table.add_row("written", f"{counts['written']:,}", f"in {len(files):,} files, {size:,} bytes")
     table.add_row("superseded", f"{counts['superseded']:,}", "older versions of the same contract")
-    table.add_row("rejected", f"{counts['rejected']:,}", "")
+    table.add_row("rejected", f"{counts['rejected']:,}", "of these, the most frequent reasons:")
     for reason, count in list(step.summary["rejected_rules"].items())[:5]:
         table.add_row("", f"{count:,}", reason)
     table.add_row("failed", f"{counts['failed']:,}", "")
