@@ -123,7 +123,7 @@ class Unproven:
     """A window from which rows may be missing, and why.
 
     ``state`` is ``probable`` (enumerated, cross-checked, no stranger, less than half a row
-    estimated missing; or of days that are not over) or ``incomplete``.
+    estimated missing) or ``incomplete``.
     ``rows`` counts what was collected in it; ``estimate`` what may be missing from it,
     ``None`` where nothing allows an estimate.
     """
@@ -170,8 +170,7 @@ class Planner:
     Args:
         query: what is asked for. Its dates may be open on either side; filters that it
             sets are kept in every window and are not used for splitting.
-        today: the date of the run: from this day on the days are not over. They are expected to
-            be empty, and nothing is proven of them but what they held so far.
+        today: the date of the run; later days are expected to be empty.
         cap: the number of rows from which an answer may have been cut.
         known: rows of earlier harvests, read once, when a day turns out to need an enumeration:
             labels of theirs that no list has are asked too, and where rows are likely to be
@@ -201,7 +200,6 @@ class Planner:
         shard: tuple[int, int] = (1, 1),
     ):
         self.query = query
-        self.today = today
         self.cap = cap
         self.done = False
         #: Every window asked or answered, with what became of it, in order.
@@ -818,17 +816,6 @@ class Planner:
         strangers = self._strangers(gaps)
         for lane in dict.fromkeys((self._root, *tops)):
             found += self._judged(lane, strangers.get(lane.cell, []))
-        if self.done and self.query.date_end:
-            why = "its days are not over: more may be published"
-            found += (
-                Unproven(
-                    self._window(self._root, *run),
-                    "probable",
-                    why,
-                    self._collected(self._root, *run),
-                )
-                for run in _runs(self._days.since(self.today) & self._own)
-            )
         return found
 
     def _strangers(self, gaps: list[tuple[_Lane, int, str]]) -> dict[SearchQuery, list[_Row]]:
@@ -1193,11 +1180,6 @@ class _Days:
         start = None if self._open_start and not low else self._first + timedelta(low)
         last = self._open_end and high == self.size - 1
         return start, None if last else self._first + timedelta(high)
-
-    def since(self, day: date) -> int:
-        """The days from this one on, as a mask."""
-        number = min(max(0, (day - self._first).days), self.size)
-        return (1 << self.size) - (1 << number)
 
     def span(self, window: SearchQuery) -> tuple[int, int] | None:
         """The numbers of a window's first and last day; ``None`` if it is not inside."""

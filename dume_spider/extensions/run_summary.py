@@ -244,8 +244,6 @@ def _log_publication(run: Run) -> None:
     said = [f"{count} {action}" for action, count in done.most_common()]
     sets = dict.fromkeys(each["dataset"] for each in run.published if each["dataset"])
     where = f"; data set {', '.join(sets)}" if sets else ""
-    if run.arguments.get("dry_run") == "true":
-        where += " (a dry run: nothing was sent)"
     logger.info("Published: %s%s", ", ".join([*said, f"{run.failed} failed"]), where)
 
 

@@ -40,7 +40,6 @@ from dume_spider.spiders.harvest import (
     HarvestSpider,
     asked_values,
     cause_of,
-    check_address,
     describe,
     resolve_dates,
 )
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.crawler import Crawler
     from scrapy.http import Response
-    from scrapy.settings import BaseSettings
     from twisted.python.failure import Failure
 
 logger = logging.getLogger(__name__)
@@ -130,10 +128,6 @@ class BoampSpider(HarvestSpider):
         resolve_dates("boamp", values)
         values.setdefault("date_start", min(FIRST_DAY, values["date_end"]))
         values.setdefault("nature", "ATTRIBUTION")
-
-    @classmethod
-    def check_settings(cls, settings: BaseSettings) -> None:
-        check_address(settings, "BOAMP_API_URL")
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:

@@ -25,15 +25,8 @@ from dume_spider.exceptions import AnswerError, ArgumentError, RefusedError
 from dume_spider.extensions.keeper import Group, Keeper
 from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.items import DecpItem, Origin, make_item, problems_of
-from dume_spider.run import day_in_france
 from dume_spider.spiders.base import Argument, a_date, a_shard, a_text, one_of, today
-from dume_spider.spiders.harvest import (
-    HarvestSpider,
-    asked_values,
-    check_address,
-    describe,
-    resolve_dates,
-)
+from dume_spider.spiders.harvest import HarvestSpider, asked_values, describe, resolve_dates
 from dume_spider.store.ledger import Found, Window
 from dume_spider.store.reading import StoreReader
 
@@ -128,7 +121,6 @@ class DumeSpider(HarvestSpider):
 
     @classmethod
     def check_settings(cls, settings: BaseSettings) -> None:
-        check_address(settings, "DUME_API_URL")
         if settings["DUME_FIELD_MAP"]:
             read_names(settings)
 
@@ -177,8 +169,6 @@ class DumeSpider(HarvestSpider):
         """
         if not harvest.is_resumed:
             return
-        # What an earlier process asked about its own day, it asked before that was over.
-        self.planner.today = day_in_france(self.run.started)
         for window in harvest.windows():
             facts = [facts_of_json(fact) for fact in window.facts]
             self.planner.answered(SearchQuery.of_filters(window.filters), facts)
@@ -400,9 +390,7 @@ class DumeSpider(HarvestSpider):
     def silence(self) -> Iterator[str]:
         """A warning when a long period holds nothing at all: that is rarely true."""
         start, end = self.query.date_start, self.query.date_end
-        if not self.planner.done or self.run.references:
-            return  # it was not asked whole, or holds something
-        if start and end and end - start >= LONG_SILENCE:
+        if start and end and end - start >= LONG_SILENCE and not self.run.references:
             yield (
                 f"Nothing was found from {start} to {end}: check the filters "
                 f"({self.query.filters()}) and the service"

@@ -7,19 +7,16 @@ import logging
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 from scrapy import Request
 from scrapy.spidermiddlewares.httperror import HttpError
 
-from dume_spider.decp.verdict import quote
 from dume_spider.exceptions import AnswerError, ArgumentError
 from dume_spider.extensions.keeper import Keeper
 from dume_spider.spiders.base import BaseSpider, crawl_command, today
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
-    from scrapy.settings import BaseSettings
 
 logger = logging.getLogger(__name__)
 
@@ -155,20 +152,6 @@ def resolve_dates(spider: str, values: dict[str, Any]) -> None:
         raise ArgumentError(
             f"{spider}: argument date_end={str(end)!r} is before date_start={str(start)!r}; "
             "give a last day that is not before the first"
-        )
-
-
-def check_address(settings: BaseSettings, name: str) -> None:
-    """Check the setting that is the address of a service. Raises :class:`ArgumentError`."""
-    address = settings[name]
-    try:
-        parts = urlsplit(address)
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise ArgumentError(
-            f"{name}={quote(address)}: not the address of a service; accepted: https://…, http://…"
         )
 
 

@@ -670,36 +670,3 @@ def test_the_labels_are_those_of_both_regimes():
         *listed_labels(CC, "nature"),
     }
     assert listed_labels(MP, "cpv_code") == ()
-
-
-# Days that are not over.
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "expected"),
-    [
-        (TODAY - timedelta(3), TODAY - timedelta(1), None),
-        (TODAY - timedelta(3), TODAY, TODAY),
-        (TODAY, TODAY + timedelta(9), TODAY),
-        (TODAY + timedelta(3), TODAY + timedelta(3), TODAY + timedelta(3)),
-        (None, TODAY, TODAY),
-    ],
-)
-def test_a_day_that_is_not_over_is_not_complete(
-    start: date | None, end: date, expected: date | None
-) -> None:
-    rows = some(2, TODAY) + some(1, TODAY - timedelta(1), start=2)
-    planner, _ = run(rows, SearchQuery(start, end))
-    assert planner.status == ("complete" if expected is None else "probable")
-    found = [(u.window.date_start, u.window.date_end, u.state) for u in planner.unproven]
-    assert found == ([] if expected is None else [(expected, end, "probable")])
-
-
-def test_the_shares_of_days_that_are_not_over() -> None:
-    query = SearchQuery(TODAY - timedelta(20), TODAY)
-    states = []
-    for number in (1, 2):
-        planner = Planner(query, today=TODAY, shard=(number, 2))
-        harvest(planner, Service([], 100).answer)
-        states.append(planner.status)
-    assert sorted(states) == ["complete", "probable"]

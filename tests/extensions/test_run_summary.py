@@ -35,7 +35,7 @@ def test_a_probable_run_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixtur
             [("", "created", ""), ("a.json", "uploaded", "r1"), ("b.json", "uploaded", "r2")],
             "Published: 2 uploaded, 1 data set created, 0 failed; data set 5f",
         ),
-        ({"dry_run": "true"}, [], "Published: 0 failed (a dry run: nothing was sent)"),
+        ({}, [], "Published: 0 failed"),
     ],
 )
 def test_a_publication_says_where(
