@@ -47,7 +47,7 @@ CODES = {
     "DECP-03": Code(
         "A file cannot be written: rights, a full disk, a bucket that is not there",
         "Repair what the line names, then run the same command again: the records are in the "
-        "store, and go into files then",
+        "store, and go into files then; into a feed by the command that the line gives",
     ),
     "DECP-04": Code(
         "A storage does not answer, or it is not known whether a file has got its name",

@@ -107,6 +107,7 @@ EXTENSIONS = {
     # After run_summary: what a run has found is published when its books are closed.
     "dume_spider.extensions.publication.PublishAfter": 520,
     "dume_spider.extensions.progress.Progress": 530,
+    "dume_spider.extensions.feeds.Feeds": 540,
 }
 
 

@@ -11,7 +11,10 @@ from scrapy import Spider
 from scrapy.commands.crawl import Command as CrawlCommand
 from scrapy.crawler import Crawler
 from scrapy.exceptions import UsageError
+from scrapy.settings import BaseSettings, default_settings
 
+from dume_spider import settings as project
+from dume_spider.decp.verdict import quote
 from dume_spider.exceptions import ArgumentError, DumeSpiderError
 from dume_spider.extensions.progress import is_on
 from dume_spider.pipelines.decp_files import OutputSettings
@@ -56,6 +59,7 @@ class Command(CrawlCommand):
         except KeyError:
             names = ", ".join(sorted(self.crawler_process.spider_loader.list()))
             raise ArgumentError(f"no spider {spidercls!r}; there are: {names}") from None
+        check_numbers(self.crawler.settings)
         if issubclass(self.crawler.spidercls, BaseSpider):
             self.crawler.spidercls.read_arguments(self.spider_arguments)
             self.crawler.spidercls.check_settings(self.crawler.settings)
@@ -75,3 +79,22 @@ class Command(CrawlCommand):
                     "another name",
                     print_help=False,
                 )
+
+
+def check_numbers(settings: BaseSettings) -> None:
+    """Check that each setting whose default is a number, or on and off, is given as one.
+
+    Scrapy reads them here and there, with a traceback. Raises :class:`ArgumentError`.
+    """
+    for name, value in settings.items():
+        default = getattr(project, name, getattr(default_settings, name, None))
+        try:
+            if isinstance(default, bool):
+                settings.getbool(name)
+            elif isinstance(default, int | float):
+                settings.getfloat(name)
+        except ValueError:
+            problem = "not True or False"
+            if not isinstance(default, bool):
+                problem = f"not a number; give one, such as {default}"
+            raise ArgumentError(f"{name}={quote(value)}: {problem}") from None

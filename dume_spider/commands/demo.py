@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scrapy.commands import ScrapyCommand
+from scrapy.exceptions import UsageError
+
+from dume_spider.exceptions import OutputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,15 +85,25 @@ class Command(ScrapyCommand):
             "--folder",
             default="demo",
             metavar="FOLDER",
-            help="where the files, the store and the logs go (default: demo)",
+            help="where the files, the store and the logs go (by default demo)",
         )
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
+        if args:
+            raise UsageError(f"unknown argument: {args[0]} (see --help)", print_help=False)
         # Not at import: Scrapy imports every command at each call.
         from rich.console import Console
 
         folder = Path(opts.folder).resolve() / time.strftime("%Y%m%dT%H%M%S")
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            line = OutputError(
+                f"{error.strerror}: {error.filename}; name a folder that can be written (--folder)"
+            ).line
+            print(f"scrapy demo: {line}", file=sys.stderr)
+            self.exitcode = 1
+            return
         self.exitcode = tell(folder, Console(highlight=False))
 
 
@@ -220,7 +233,7 @@ def table_of_harvest(step: Step) -> Table:
     table.add_row("contracts found", f"{counts['references']:,}", f"{counts['rows']:,} versions")
     table.add_row("written", f"{counts['written']:,}", f"in {len(files):,} files, {size:,} bytes")
     table.add_row("superseded", f"{counts['superseded']:,}", "older versions of the same contract")
-    table.add_row("rejected", f"{counts['rejected']:,}", "")
+    table.add_row("rejected", f"{counts['rejected']:,}", "of these, the most frequent reasons:")
     for reason, count in list(step.summary["rejected_rules"].items())[:5]:
         table.add_row("", f"{count:,}", reason)
     table.add_row("failed", f"{counts['failed']:,}", "")

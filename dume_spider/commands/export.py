@@ -99,20 +99,20 @@ class Command(ScrapyCommand):
             "--format",
             type=_formats,
             metavar="FORMATS",
-            help="one or more of json, xml, csv, parquet, xlsx, joined by commas (default: json); "
-            "of notices: jsonl, csv, parquet, xlsx (default: jsonl)",
+            help="one or more of json, xml, csv, parquet, xlsx, joined by commas (by default "
+            "json), of notices jsonl, csv, parquet, xlsx (by default jsonl)",
         )
         group.add_argument(
             "--structure",
             choices=("acheteur", "plateforme"),
-            help="of json and xml: one file per buyer, or one per regime named by "
-            "DECP_PLATFORM_SIRET (default: DECP_STRUCTURE)",
+            help="of json and xml, one file per buyer, or one per regime named by "
+            "DECP_PLATFORM_SIRET (by default DECP_STRUCTURE)",
         )
         group.add_argument(
             "--folder",
             type=Path,
             metavar="FOLDER",
-            help="where the files go (default: data/export)",
+            help="where the files go (by default data/export)",
         )
         group.add_argument(
             "--wait-for-shards",

@@ -63,7 +63,7 @@ class Command(ScrapyCommand):
             type=Path,
             default=Path("data/report"),
             metavar="FOLDER",
-            help="where the file goes (default: data/report)",
+            help="where the file goes (by default data/report)",
         )
         group.add_argument("--open", action="store_true", help="open it in the browser")
 

@@ -48,7 +48,7 @@ class Command(BaseRunSpiderCommand):
             "--run",
             metavar="RUN",
             help="the rows that this run brought in (the name of its folder in DECP_RUNS_DIR), "
-            "as far as they are current or still rejected; with --rejected: the latter",
+            "as far as they are current or still rejected; with --rejected, the latter",
         )
 
     def process_options(self, args: list[str], opts: argparse.Namespace) -> None:

@@ -96,13 +96,13 @@ class Command(ScrapyCommand):
             type=_number(int, 0),
             default=1000,
             metavar="N",
-            help="notices to generate (default: 1000)",
+            help="notices to generate (by default 1000)",
         )
         group.add_argument(
             "--boamp-file",
             type=Path,
             metavar="FILE",
-            help="serve the records of this JSON file instead: a list, or an answer of the API",
+            help="serve the records of this JSON file instead, a list or an answer of the API",
         )
         group.add_argument(
             "--boamp-quota",
@@ -123,48 +123,48 @@ class Command(ScrapyCommand):
             "--records",
             type=_number(int, 0),
             metavar="N",
-            help="references to generate (default: 1000; with --data: 0)",
+            help="references to generate (by default 1000; with --data 0)",
         )
         group.add_argument(
             "--seed",
             type=int,
             default=0,
-            help="of the records and the faults (default: 0)",
+            help="of the records and the faults (by default 0)",
         )
         group.add_argument(
             "--faulty",
             type=_number(float, 0, 1),
             default=0.03,
             metavar="SHARE",
-            help="share of generated records that cannot be published (default: 0.03)",
+            help="share of generated records that cannot be published (by default 0.03)",
         )
         group.add_argument(
             "--from",
             dest="first_day",
             type=_day,
             metavar="DATE",
-            help=f"first publication day, YYYY-MM-DD (default: {_DAYS - 1} days before --to)",
+            help=f"first publication day, YYYY-MM-DD (by default {_DAYS - 1} days before --to)",
         )
         group.add_argument(
             "--to",
             dest="last_day",
             type=_day,
             metavar="DATE",
-            help="last publication day (default: yesterday)",
+            help="last publication day (by default yesterday)",
         )
         group.add_argument(
             "--cap",
             type=_number(int, 1),
             default=CAP,
             metavar="N",
-            help=f"most rows of an answer (default: {CAP}, as the service)",
+            help=f"most rows of an answer (by default {CAP}, as the service)",
         )
         group.add_argument(
             "--faults",
             type=_number(float, 0, 1),
             default=0.0,
             metavar="SHARE",
-            help="share of requests that fail: 429, 500, 503, reset, cut JSON, HTML page",
+            help="share of requests that fail (429, 500, 503, reset, cut JSON, HTML page)",
         )
         group.add_argument(
             "--latency",

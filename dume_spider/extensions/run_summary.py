@@ -45,6 +45,7 @@ class RunSummary:
     def __init__(self, crawler: Crawler):
         self.crawler = crawler
         self._begun = False
+        self._has_started = False
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -82,6 +83,7 @@ class RunSummary:
     def spider_opened(self) -> None:
         # Connected only now, after every pipeline has been: the books are closed last.
         self.crawler.signals.connect(self.spider_closed, signal=signals.spider_closed)
+        self.crawler.signals.connect(self.engine_started, signal=signals.engine_started)
         self.crawler.signals.connect(self.engine_stopped, signal=signals.engine_stopped)
         run = self.run
         try:
@@ -132,6 +134,12 @@ class RunSummary:
             except DumeSpiderError as error:
                 logger.error("%s", error.line)
                 run.fail(str(error))
+        if not self._has_started:
+            # The engine of a run that could not begin is not stopped.
+            self.engine_stopped()
+
+    def engine_started(self) -> None:
+        self._has_started = True
 
     def engine_stopped(self) -> None:
         """Last of all, below Scrapy's own stats: how the run ended."""
@@ -213,11 +221,10 @@ def log_outcome(run: Run, place: str) -> None:
         if len(errors) > MOST_ERRORS:
             errors[MOST_ERRORS:] = [f"and {len(errors) - MOST_ERRORS} more errors"]
         logger.error(
-            "[DECP-10] Run %s failed: %s; see %s; when that is repaired, with the same settings: "
-            "%s",
+            "[DECP-10] Run %s failed: %s; %swhen that is repaired, with the same settings: %s",
             run.id,
             "; ".join(errors),
-            summary,
+            f"see {summary}; " if summary.exists() else "",
             run.command,
         )
     elif run.status == "incomplete":
@@ -246,7 +253,8 @@ def log_outcome(run: Run, place: str) -> None:
             run.command,
         )
     else:
-        logger.info("Run %s is %s: %s", run.id, run.status, summary)
+        why = f" ({run.unproven[0]['why']})" if run.status == "probable" else ""
+        logger.info("Run %s is %s%s: %s", run.id, run.status, why, summary)
 
 
 def _log_publication(run: Run) -> None:
@@ -259,7 +267,9 @@ def _log_publication(run: Run) -> None:
         f"{'' if each['resource'] else 'data set '}{each['action']}" for each in run.published
     )
     said = [f"{count} {action}" for action, count in done.most_common()]
-    logger.info("Published: %s", ", ".join([*said, f"{run.failed} failed"]))
+    sets = dict.fromkeys(each["dataset"] for each in run.published if each["dataset"])
+    where = f"; data set {', '.join(sets)}" if sets else ""
+    logger.info("Published: %s%s", ", ".join([*said, f"{run.failed} failed"]), where)
 
 
 def _log_harvest(run: Run, place: str) -> None:

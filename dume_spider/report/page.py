@@ -48,6 +48,12 @@ class Month(NamedTuple):
     before: str
     cells: list[Cell]
 
+    @property
+    def tally(self) -> list[tuple[str, int]]:
+        """How many days are in each state, the states without one left out."""
+        states = Counter(cell.state for cell in self.cells)
+        return [(state, states[state]) for state in STATES if states[state]]
+
 
 class Example(NamedTuple):
     """A rejected row; ``left_out`` is how many characters of ``row`` are not shown."""
@@ -283,6 +289,7 @@ def _calendar_data(scopes: Sequence[Scope], surveyed: Survey) -> dict[str, Any]:
         room -= len(windows)
         data.append(
             {
+                "contracts": scope.spider == "dume",
                 "days": {
                     day.isoformat(): [v.state, place(v.why), place(v.run)]
                     for day, v in scope.days.items()
@@ -334,7 +341,8 @@ def make_environment() -> Environment:
 
 #: What each state of a day means.
 STATES: Mapping[str, str] = {
-    "complete": "every search of the day is answered whole: nothing is missing",
+    "complete": "every search of the day is answered whole: no row is missing (below: the "
+    "rejected ones)",
     "probable": "searches that were cut were asked in two ways, and the second found nothing more",
     "incomplete": "something is missing, or was not proven",
     "not asked": "no harvest asked for this day",

@@ -19,8 +19,8 @@ import orjson
 
 from dume_spider.boamp.notice import EXPECTED_COLUMNS
 from dume_spider.boamp.query import DEPARTEMENTS
-from dume_spider.exceptions import OutputError
 from dume_spider.sandbox.generator import CPV_CODES, sirets
+from dume_spider.sandbox.rows import DataFileError
 
 #: Formats, as many as on a day of September 2026, and some of the years before.
 _KINDS = {"eforms": 224, "fnsimple": 165, "mapa": 24, "dsp": 4, "v230": 6}
@@ -112,17 +112,17 @@ def generate_notices(
 def read_notices(path: Path) -> list[dict[str, Any]]:
     """The records of a JSON file: a list of objects, or an answer with ``results``.
 
-    Raises :class:`OutputError` when it is none.
+    Raises :class:`DataFileError` when it is none.
     """
     try:
         content = orjson.loads(path.read_bytes())
     except OSError as error:
-        raise OutputError(f"{path} cannot be read: {error.strerror}") from error
+        raise DataFileError(f"{path} cannot be read: {error.strerror}") from error
     except orjson.JSONDecodeError as error:
-        raise OutputError(f"{path} is not JSON: {error}") from error
+        raise DataFileError(f"{path} is not JSON: {error}") from error
     rows = content.get("results") if isinstance(content, dict) else content
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise OutputError(f"{path} is not a list of records, nor an answer of the API")
+        raise DataFileError(f"{path} is not a list of records, nor an answer of the API")
     return rows
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from crawling import ROOT, lines
 from logs import check
 
@@ -80,3 +81,27 @@ def test_help_has_an_example() -> None:
             check=True,
         )
         assert f"xample: scrapy {command}" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "line"),
+    [
+        (["--folder", "{}/file/sub"], 1, r"scrapy demo: \[DECP-03\] Not a directory: .*"),
+        (["folder"], 2, r".*: error: unknown argument: folder \(see --help\)"),
+    ],
+)
+def test_what_it_cannot_do_is_one_line(
+    tmp_path: Path, given: list[str], status: int, line: str
+) -> None:
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "scrapy", "demo", *(part.format(tmp_path) for part in given)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == status
+    assert re.fullmatch(line, done.stderr.splitlines()[-1])
+    assert "Traceback" not in done.stderr

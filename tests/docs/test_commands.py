@@ -15,9 +15,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from boamp_service import served
@@ -25,11 +26,13 @@ from crawling import ROOT
 from logs import check
 from portals import Portal
 from publishing import make_file, resources
+from scrapy.commands import ScrapyCommand
 from scrapy.settings import Settings
 from scrapy.spiderloader import SpiderLoader
 from scrapy.utils.misc import load_object
 
 from dume_spider.sandbox.boamp_rows import generate_notices
+from dume_spider.spiders.base import today
 
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 SETTINGS = Settings()
@@ -44,6 +47,7 @@ RUN_BY = {
     ("README.md", "python3 -m venv .venv && "): CI,
     ("README.md", ".venv/bin/scrapy crawl dume -a date=2024-03-01"): HERE,
     ("README.md", ".venv/bin/scrapy crawl boamp -a date="): HERE,
+    ("docs/deployment.md", "30 5 * * * cd /srv/dume/dume_spider"): HERE,
     ("docs/deployment.md", "python3 -m venv /srv/dume/venv"): "nobody: a set-up of the machine",
     ("docs/deployment.md", "/srv/dume/venv/bin/pip install "): "nobody: a set-up of the machine",
     ("docs/deployment.md", "[scrapyd]"): SCRAPYD,
@@ -74,6 +78,10 @@ RUN_BY = {
     ("docs/logs.md", "Counts: "): "nobody: a log",
     ("docs/logs.md", "Files: "): "nobody: a log",
     ("docs/reference.md", "scrapy crawl publish -a create=true "): HERE,
+    ("docs/reference.md", "scrapy sandbox --dume-port "): HERE,
+    ("docs/reference.md", "export DUME_API_URL="): HERE,
+    ("docs/reference.md", "scrapy crawl dume -a date="): HERE,
+    ("docs/reference.md", "scrapy report --open"): HERE,
 }
 
 
@@ -222,6 +230,49 @@ def test_the_publication_of_the_reference(
     assert resources(portal, published[0]["dataset"]).keys() == {path.name for path in made}
 
 
+@pytest.mark.slow
+def test_the_trial_of_the_reference(
+    start_sandbox: Callable[..., Any], shell: Callable[..., Any], tmp_path: Path
+) -> None:
+    starts = ("scrapy sandbox", "export DUME_API_URL=", "scrapy crawl dume", "scrapy report")
+    serving, address, harvest, report = (command("docs/reference.md", each) for each in starts)
+    _, _, *options = shlex.split(serving)
+    options[options.index("--dume-port") + 1] = "0"
+    port = urlsplit(start_sandbox(*options).url).port
+    shell(f"{address.replace(':8100/', f':{port}/')}; {harvest} -s DOWNLOAD_DELAY=0")
+    summary = summary_in(tmp_path)
+    assert summary["status"] == "complete"
+    assert summary["counts"]["written"] > 10
+    shell(report.removesuffix(" --open"))
+    assert len(list(tmp_path.glob("data/report/*.html"))) == 1
+
+
+@pytest.mark.slow
+def test_the_crontab(
+    start_sandbox: Callable[..., Any], shell: Callable[..., Any], tmp_path: Path
+) -> None:
+    line = command("docs/deployment.md", "30 5 * * * cd ").split(" * * * ")[1]
+    # As cron reads it: a percent sign that is not escaped ends the command.
+    assert re.search(r"(?<!\\)%", line) is None
+    line = line.replace("\\%", "%").replace("/srv/dume/dume_spider", ".")
+    line = line.replace("/srv/dume", str(tmp_path))
+    (tmp_path / "log").mkdir()
+    yesterday = today() - timedelta(days=1)
+    sandbox = start_sandbox("--records", 5, "--from", yesterday, "--to", yesterday)
+    done = shell(line, DUME_API_URL=sandbox.url)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert summary_in(tmp_path)["counts"]["references"] == 5
+    # Cron mails what is printed: nothing above, here what went wrong.
+    mailed = shell(line, DECP_RULES="{")
+    assert "[DECP-01] DECP_RULES" in mailed.stdout + mailed.stderr
+    lost = shell(
+        line.replace("crawl dume", "crawl dume -s RETRY_TIMES=0"),
+        DUME_API_URL="http://127.0.0.1:9/",
+    ).stdout.splitlines()
+    assert "[DUME-02]" in lost[-2]
+    assert f"scrapy crawl dume -a date={yesterday}" in lost[-1]
+
+
 def inline(page: str) -> list[str]:
     """The commands inside sentences and tables: ``scrapy`` with more than one word."""
     spans = re.findall(r"`([^`]+)`", re.sub(r"^    .*$", "", text_of(page), flags=re.MULTILINE))
@@ -258,3 +309,16 @@ def test_commands_inside_sentences_name_what_exists(line: str) -> None:
 def test_some_commands_are_found() -> None:
     assert len({line for page in PAGES for line in inline(page)}) > 15
     assert len([line for page in PAGES for line in commands(page)]) > 25
+
+
+@pytest.mark.parametrize("name", ["demo", "export", "reprocess", "report", "sandbox", "verify"])
+def test_no_option_is_taken_for_a_heading_of_the_help(name: str) -> None:
+    """Scrapy makes one of every line of it that ends in a colon, wherever it was wrapped."""
+    command = load_object(f"dume_spider.commands.{name}.Command")()
+    command.settings = SETTINGS
+    parser, scrapys = argparse.ArgumentParser(), argparse.ArgumentParser(conflict_handler="resolve")
+    command.add_options(parser)
+    ScrapyCommand.add_options(command, scrapys)
+    known = {each.dest for each in scrapys._actions}
+    texts = [each.help for each in parser._actions if each.dest not in known]
+    assert [text for text in texts if ": " in text] == []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 from crawling import ROOT
 from scrapy.settings import Settings
@@ -14,8 +17,11 @@ from scrapy.spiderloader import SpiderLoader
 from dume_spider.boamp.tables import notice_columns_table
 from dume_spider.decp.rules import rules_table
 from dume_spider.decp.tables import columns_table
+from dume_spider.decp.verdict import Problem
 from dume_spider.pipelines import deduplication, validation
 from dume_spider.run import EXIT_STATUS, Run
+from dume_spider.sandbox.generator import generate
+from dume_spider.store.store import Rejection, Store
 
 SPIDERS = SpiderLoader.from_settings(Settings({"SPIDER_MODULES": ["dume_spider.spiders"]}))
 
@@ -122,3 +128,27 @@ def test_each_exit_status_is_explained() -> None:
     assert rows.keys() == {str(status) for status in EXIT_STATUS.values()}
     for name, status in EXIT_STATUS.items():
         assert name == "failed" or name in named(rows[str(status)][0])
+
+
+def test_the_python_of_the_page_gives_the_reasons_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    day = date(2026, 3, 2)
+    made = list(generate(40, 3, day, day, faulty=1))
+    Path("data").mkdir()
+    store = Store("sqlite:///data/store.sqlite")
+    store.begin_run("run", "dume", {}, datetime(2026, 4, 1, tzinfo=UTC))
+    rows = [
+        Rejection("dume", each.served.reference, each.type, None, [], orjson.dumps(each.served.row))
+        for each in made
+    ]
+    store.keep("run", [], rows)
+    store.close()
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert names["found"].keys() == {each.served.reference for each in made}
+    assert all(names["found"].values())
+    assert {type(reason) for reasons in names["found"].values() for reason in reasons} == {Problem}

@@ -34,6 +34,7 @@ def keeper(tmp_path: Path) -> Iterator[Keeper]:
     crawler.spider = DumeSpider.from_crawler(crawler, date="2026-03-02")
     books = crawler.get_extension(RunSummary)
     books.spider_opened()
+    books.engine_started()
     yield crawler.get_extension(Keeper)
     books.spider_closed("finished")
 

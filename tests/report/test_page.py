@@ -241,6 +241,7 @@ def test_the_calendar(report: Path, browser: Browser) -> None:
     heading = dialog.locator("h2").inner_text()
     assert heading == "Saturday, 21 March 2026: probable"
     assert f"Enumerated by {EVIL}" in dialog.inner_text()
+    assert "Contracts published that day: " in dialog.inner_text()
     lines = [row.inner_text().split("\t") for row in dialog.locator("tbody tr").all()]
     span = "2026-03-21 to 2026-03-30"
     assert [line[:4] for line in lines] == [
@@ -269,6 +270,88 @@ def test_the_calendar(report: Path, browser: Browser) -> None:
 
 def _focused(page: Page) -> str | None:
     return page.evaluate("document.activeElement.dataset.day")
+
+
+@pytest.fixture(scope="module")
+def year(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a year, one day of which is not proven."""
+    folder = tmp_path_factory.mktemp("year")
+    url, run = f"sqlite:///{folder / 'store.sqlite'}", "dume-20260401T060000-abcdef"
+    days = {"date_start": "2025-01-01", "date_end": "2025-12-31"}
+    store = Store(url)
+    asked = {"url": "http://dume", **days}
+    harvest = take_up(store, asked, run=run, spider="dume", arguments=days, started=MADE)
+    harvest.save([], [], Marks(windows=[Window(days, "closed", [])]))
+    day = {"date_start": "2025-03-12", "date_end": "2025-03-12"}
+    unproven = [{"filters": day, "state": "incomplete", "why": "still full"}]
+    store.end_run(run, "incomplete", {"unproven": unproven})
+    harvest.end()
+    store.close()
+    reader = StoreReader(url)
+    path = folder / "report.html"
+    path.write_text(make_page(reader, made=MADE, place="store.sqlite"), encoding="utf-8")
+    reader.close()
+    return path
+
+
+def test_a_year_is_a_line_per_month_on_a_phone(
+    year: Path, browser: Browser, screenshots: Path
+) -> None:
+    opened = Opened.of(browser, year, PHONE, "light")
+    page = opened.page
+    months, days = page.locator(".month"), page.locator("button.day").filter(visible=True)
+    assert (months.count(), days.count()) == (12, 0)
+    lines = [month.inner_text().split("\n") for month in months.all()[1:3]]
+    assert lines == [
+        ["February 2025", "28 complete"],
+        ["March 2025", "30 complete", "1 incomplete"],
+    ]
+    assert page.locator(".calendar").bounding_box()["height"] < 600
+    page.screenshot(path=screenshots / "year-phone.png", full_page=True)
+    # By keyboard: the line of a month opens it, Tab goes on into it, the arrows to its neighbours.
+    months.nth(2).locator("summary").press("Enter")
+    assert days.count() == 31
+    page.wait_for_function("document.querySelector('[data-day=\"2025-03-01\"]').tabIndex === 0")
+    page.keyboard.press("Tab")
+    assert _focused(page) == "2025-03-01"
+    page.keyboard.press("ArrowLeft")
+    assert _focused(page) == "2025-02-28"
+    assert days.count() == 31 + 28
+    page.keyboard.press("Enter")
+    assert page.locator("dialog h2").inner_text() == "Friday, 28 February 2025: complete"
+    page.keyboard.press("Escape")
+    # Turned on its side, or on paper, all of it is there.
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.wait_for_function("!document.querySelector('.folds')")
+    assert days.count() == 365
+    assert opened.said == []
+    page.close()
+
+
+def test_a_year_on_paper_from_a_phone(year: Path, browser: Browser) -> None:
+    page = Opened.of(browser, year, PHONE, "light").page
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("button.day").filter(visible=True).count() == 365
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("button.day").filter(visible=True).count() == 0
+    page.close()
+
+
+def test_a_year_is_one_stop_of_the_tab_key_on_a_desktop(year: Path, browser: Browser) -> None:
+    page = Opened.of(browser, year, DESKTOP, "light").page
+    stops = page.locator(".calendar :is(button, summary)").evaluate_all(
+        "all => all.filter(each => each.tabIndex === 0).map(each => each.dataset.day)"
+    )
+    assert stops == ["2025-12-31"]
+    # What looks like a heading is not folded by a click.
+    page.mouse.click(*_middle(page, ".month summary"))
+    assert page.locator("button.day").filter(visible=True).count() == 365
+    page.close()
+
+
+def _middle(page: Page, selector: str) -> tuple[float, float]:
+    box = page.locator(selector).first.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 def test_files_name_where_they_are_published(report: Path, browser: Browser) -> None:
@@ -389,7 +472,13 @@ def test_a_run_of_notices(tmp_path: Path) -> None:
     store.close()
     reader = StoreReader(url)
     page = make_page(reader, made=MADE, place="store.sqlite", run=run)
+    whole = make_page(reader, made=MADE, place="store.sqlite")
     reader.close()
+    # Nobody is accused of missing contracts where none were looked for.
+    assert "There are no contracts here to compare them with." in whole
+    assert "likely to be missing" not in whole
+    assert "<svg" not in whole
+    assert '"contracts": false' in whole
     assert "1 day asked: 1 complete, 0 probable, 0 incomplete; 1 search answered." in page
     assert "This run received 1 notice. Notices are compared" in page
     assert "No acheteur or autorité concédante." in page

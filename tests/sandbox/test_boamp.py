@@ -16,11 +16,11 @@ import orjson
 import pytest
 
 from dume_spider.boamp.notice import read_notice
-from dume_spider.exceptions import OutputError
 from dume_spider.sandbox.boamp import BoampReplica
 from dume_spider.sandbox.boamp_rows import generate_notices, read_notices
 from dume_spider.sandbox.generator import generated_buyers
 from dume_spider.sandbox.odsql import OdsqlError, parse
+from dume_spider.sandbox.rows import DataFileError
 from dume_spider.sandbox.server import Asked
 
 ROWS = [
@@ -244,10 +244,10 @@ def test_generated_notices_are_of_every_kind() -> None:
 def test_files_without_records(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "rows.json"
     path.write_text(content)
-    with pytest.raises(OutputError) as caught:
+    with pytest.raises(DataFileError) as caught:
         read_notices(path)
     assert str(caught.value).startswith(f"{path} {message}")
-    with pytest.raises(OutputError, match="cannot be read: No such file or directory"):
+    with pytest.raises(DataFileError, match="cannot be read: No such file or directory"):
         read_notices(tmp_path / "none.json")
 
 

@@ -899,6 +899,16 @@ def test_one_request_at_a_time(serve: Callable[..., str], crawl: Callable[..., A
             "scrapy crawl: [DECP-01] DECP_PLATFORM_SIRET='': not a SIRET",
         ),
         ({}, {"DUME_FIELD_MAP": "/nowhere/names.toml"}, "scrapy crawl: [DUME-01] "),
+        (
+            {},
+            {"RETRY_CEILING": "many"},
+            "scrapy crawl: [DECP-01] RETRY_CEILING='many': not a number; give one, such as 2000",
+        ),
+        (
+            {},
+            {"ROBOTSTXT_OBEY": "oui"},
+            "scrapy crawl: [DECP-01] ROBOTSTXT_OBEY='oui': not True or False",
+        ),
     ],
 )
 def test_bad_arguments_and_settings_end_the_run_before_the_first_request(
@@ -930,6 +940,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert done.output.count("Not a directory") >= 1
     assert f"ERROR: {code} " in done.output
     assert setting in done.output
+    # As every run that failed it says so, and what to run when that is repaired.
+    (outcome,) = re.findall(r"ERROR: \[DECP-10\] Run .*", done.output)
+    assert outcome.endswith(f"scrapy crawl dume -a date={DAY['date']}")
+    assert ("summary.json" in outcome) == (setting == "DECP_FILES_URI")
     assert "Traceback" not in done.output
 
 

@@ -5,6 +5,7 @@
   const part = (name) => document.getElementById("searches-" + name);
   const rows = dialog.querySelector("tbody");
   const most = 500;
+  const narrow = matchMedia("(max-width: 44rem)");
   const long = new Intl.DateTimeFormat("en-GB", {
     weekday: "long", day: "numeric", month: "long", year: "numeric", timeZone: "UTC",
   });
@@ -25,7 +26,7 @@
       ? "No harvest asked for this day."
       : data.texts[why].slice(0, 1).toUpperCase() + data.texts[why].slice(1) + ". (Run " + data.texts[run] + ")";
     const records = data.records[day] || {};
-    part("records").textContent = "Contracts published that day: " +
+    part("records").textContent = !scope.contracts ? "" : "Contracts published that day: " +
       counted(records.MP || 0, "marché") + ", " + counted(records.CC || 0, "concession") + ".";
     // In the order in which they were answered: it tells how the day was split.
     const windows = scope.windows.filter(([, start, end]) => start <= day && day <= end);
@@ -70,6 +71,27 @@
     };
     for (const button of days) button.tabIndex = -1;
     move(current);
+    // A year is long on a phone: each month is a line there, which opens.
+    const months = [...calendar.querySelectorAll(".month")];
+    const fold = (folds) => {
+      calendar.classList.toggle("folds", folds);
+      for (const month of months) {
+        month.open = !folds;
+        month.firstElementChild.tabIndex = folds ? 0 : -1;
+      }
+    };
+    const fit = () => fold(narrow.matches && months.length > 2);
+    fit();
+    narrow.addEventListener("change", fit);
+    addEventListener("beforeprint", () => fold(false));
+    addEventListener("afterprint", fit);
+    for (const month of months) {
+      month.addEventListener("toggle", () => {
+        // The Tab key goes on into the month that was opened.
+        const isFolding = calendar.classList.contains("folds");
+        if (isFolding && month.open && !month.contains(current)) move(month.querySelector(".days > *"));
+      });
+    }
     calendar.addEventListener("click", (event) => {
       const button = event.target.closest("button.day");
       if (!button) return;
@@ -86,6 +108,7 @@
       if (!days[there]) return;
       event.preventDefault();
       move(days[there]);
+      current.closest(".month").open = true;
       current.focus();
     });
   }
