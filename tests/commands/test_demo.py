@@ -11,6 +11,7 @@ from crawling import ROOT, lines
 from logs import check
 
 
+@pytest.mark.slow
 def test_demo_tells_the_whole_story_and_where_everything_lies(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "scrapy", "demo", "--folder", str(tmp_path)],
@@ -71,6 +72,7 @@ def test_demo_tells_the_whole_story_and_where_everything_lies(tmp_path: Path) ->
     assert all(name in shown for name in files)
 
 
+@pytest.mark.slow
 def test_help_has_an_example() -> None:
     for command in ("demo", "crawl", "sandbox"):
         done = subprocess.run(

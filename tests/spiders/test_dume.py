@@ -863,6 +863,7 @@ def test_one_request_at_a_time(serve: Callable[..., str], crawl: Callable[..., A
 # What the user got wrong, and what the machine refuses.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "settings", "line"),
     [
@@ -921,6 +922,7 @@ def test_bad_arguments_and_settings_end_the_run_before_the_first_request(
     assert done.run is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "code"),
     [
