@@ -86,6 +86,8 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[FileRecord]:
         raise DecpFileError(f"{path}: is not text in UTF-8; convert it to UTF-8") from error
     except RecursionError as error:
         raise DecpFileError(f"{path}: is nested too deeply for a DECP file; {_ADVICE}") from error
+    except IsADirectoryError as error:
+        raise DecpFileError(f"{path}: is a folder; give files, such as {path}/*.json") from error
     except OSError as error:
         raise DecpFileError(f"{path}: cannot be read: {error.strerror or error}") from error
 

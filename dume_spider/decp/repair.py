@@ -44,7 +44,8 @@ _LONGEST_NULL = 16
 #: Old or foreign spellings that stand for one label of the format, by field. Used only
 #: where that label exists.
 #: ``procedure``: the labels of schema 1.4, renamed in 1.5 (README of the format's official
-#: repository); the AIFE feed writes the last of them with "public", as decree 2016-360 does.
+#: repository); the AIFE feed writes the last of them with "public", as article 30 of decree
+#: 2016-360 does.
 #: ``typeIdentifiant``: the aliases that the State's pipeline accepts (decp-arr2022).
 RENAMED_LABELS = {
     "procedure": {

@@ -222,7 +222,7 @@ def test_broken_xml_is_one_line(tmp_path: Path, content: bytes) -> None:
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(DecpFileError, match=r"cannot be read: No such file or directory$"):
         list(read_records(tmp_path / "none"))
-    with pytest.raises(DecpFileError, match=r"cannot be read: Is a directory$"):
+    with pytest.raises(DecpFileError, match=r": is a folder; give files, such as [^\n]+/\*.json$"):
         list(read_records(tmp_path))
 
 
