@@ -29,7 +29,7 @@ from dume_spider.datagouv.errors import (
     NotAllowedError,
     PortalFailureError,
 )
-from dume_spider.decp.filename import DecpFilename, Format
+from dume_spider.decp.filename import DecpFilename, Format, decp_name
 from dume_spider.exceptions import ArgumentError, ForeignFileError
 
 #: What was done: ``uploaded`` and ``linked`` (a remote one) are new; ``replaced`` has another
@@ -412,14 +412,6 @@ def _wanted(file: FileToSend, format: Format) -> dict[str, Any]:
 def _sha1(resource: Mapping[str, Any]) -> str | None:
     checksum = resource.get("checksum") or {}
     return checksum.get("value") if checksum.get("type") == "sha1" else None
-
-
-def decp_name(title: str | None) -> DecpFilename | None:
-    """The name that a title is, if it is that of a DECP file."""
-    try:
-        return DecpFilename.parse(title or "")
-    except ValueError:
-        return None
 
 
 def _of_dataset(shown: Mapping[str, Any], action: Action) -> Published:

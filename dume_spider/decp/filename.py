@@ -76,6 +76,14 @@ class DecpFilename:
         return cls(siret, parsed, int(number), format_.lower())
 
 
+def decp_name(text: str | None) -> DecpFilename | None:
+    """The name that a text is, if it is that of a DECP file."""
+    try:
+        return DecpFilename.parse(text or "")
+    except ValueError:
+        return None
+
+
 def last_numbers(names: Iterable[str], day: date) -> dict[str, int]:
     """The highest number that each SIRET has on ``day``, over all formats.
 
@@ -88,9 +96,6 @@ def last_numbers(names: Iterable[str], day: date) -> dict[str, int]:
     for name in names:
         if mark not in name:  # spares the reading of years of files
             continue
-        try:
-            parsed = DecpFilename.parse(name)
-        except ValueError:
-            continue
-        last[parsed.siret] = max(last.get(parsed.siret, 0), parsed.number)
+        if parsed := decp_name(name):
+            last[parsed.siret] = max(last.get(parsed.siret, 0), parsed.number)
     return last

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, Self, get_args
 
 import orjson
 
-from dume_spider.decp.folder import Part, output_error
+from dume_spider.decp.folder import Part, output_errors
 from dume_spider.decp.regime import BUYER_FIELD, ContractType, Regime
 from dume_spider.decp.schema import record_schema
 from dume_spider.decp.version import modifications_of
@@ -415,12 +415,10 @@ class TableFiles:
 
     def __enter__(self) -> Self:
         try:
-            for format in self._formats:
-                self._parts.append(Part(self._folder))
-                self._tables.append(_TABLES[format](self._parts[-1], self._columns))
-        except OSError as error:
-            self._discard()
-            raise output_error(self._folder, error) from error
+            with output_errors(self._folder):
+                for format in self._formats:
+                    self._parts.append(Part(self._folder))
+                    self._tables.append(_TABLES[format](self._parts[-1], self._columns))
         except OutputError:
             self._discard()
             raise
@@ -438,23 +436,19 @@ class TableFiles:
         self._add(value, [table for table in self._tables if isinstance(table, JsonLines)])
 
     def _add(self, value: Any, tables: Sequence[Any]) -> None:
-        try:
+        with output_errors(self._folder):
             for table in tables:
                 table.add(value)
-        except OSError as error:
-            raise output_error(self._folder, error) from error
 
     def commit(self) -> list[Path]:
         """Put the files in place, durably; their paths, in the order of formats."""
-        try:
+        with output_errors(self._folder):
             for table, part in zip(self._tables, self._parts, strict=True):
                 table.finish()
                 part.sync()
             number = 1
             while (paths := self._place(number)) is None:
                 number += 1
-        except OSError as error:
-            raise output_error(self._folder, error) from error
         return paths
 
     def _place(self, number: int) -> list[Path] | None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.settings import BaseSettings
 
+#: The environment variable with the key of data.gouv.fr, which stands nowhere else.
+KEY = "DATAGOUV_API_KEY"
+
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -71,7 +74,7 @@ class BaseSpider(scrapy.Spider):
                 # Not quoted: this line goes into logs.
                 raise ArgumentError(
                     f"{cls.name}: argument {name} is a key, where others can see it; give it as "
-                    "the environment variable DATAGOUV_API_KEY only, and make a new one"
+                    f"the environment variable {KEY} only, and make a new one"
                 )
             if is_unknown:
                 accepted = ", ".join(sorted(cls.arguments))
@@ -141,7 +144,7 @@ class BaseSpider(scrapy.Spider):
 
 def _is_key(text: str) -> bool:
     """Whether an argument is a key of data.gouv.fr, or the one in the environment."""
-    key = os.environ.get("DATAGOUV_API_KEY", "").strip()
+    key = os.environ.get(KEY, "").strip()
     return text.strip().startswith("udata_") or bool(key and key in text)
 
 

@@ -42,14 +42,13 @@ from dume_spider.datagouv.publisher import (
     UNSURE,
     Published,
     Publisher,
-    decp_name,
     delete_dataset,
     ensure_dataset,
     restore_dataset,
     to_send,
     update_dataset,
 )
-from dume_spider.decp.filename import DecpFilename
+from dume_spider.decp.filename import DecpFilename, decp_name
 from dume_spider.decp.verification import verify_file
 from dume_spider.exceptions import (
     ArgumentError,
@@ -60,6 +59,7 @@ from dume_spider.exceptions import (
 from dume_spider.extensions.run_summary import RunSummary
 from dume_spider.pipelines.validation import read_severities
 from dume_spider.spiders.base import (
+    KEY,
     Argument,
     BaseSpider,
     a_text,
@@ -76,8 +76,6 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
 logger = logging.getLogger(__name__)
-
-KEY = "DATAGOUV_API_KEY"
 
 #: Seconds that one request may take: the last one of a large file has the portal read it all.
 TIMEOUT = 300
