@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 import pytest
 from browsing import DESKTOP, PHONE, Opened, chromium
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import insert, select
 
 from dume_spider.decp.filename import FORMATS
@@ -311,7 +311,7 @@ def test_a_year_is_a_line_per_month_on_a_phone(
     # By keyboard: the line of a month opens it, Tab goes on into it, the arrows to its neighbours.
     months.nth(2).locator("summary").press("Enter")
     assert days.count() == 31
-    page.wait_for_function("document.querySelector('[data-day=\"2025-03-01\"]').tabIndex === 0")
+    expect(page.locator('[data-day="2025-03-01"]')).to_have_attribute("tabindex", "0")
     page.keyboard.press("Tab")
     assert _focused(page) == "2025-03-01"
     page.keyboard.press("ArrowLeft")
@@ -322,7 +322,7 @@ def test_a_year_is_a_line_per_month_on_a_phone(
     page.keyboard.press("Escape")
     # Turned on its side, or on paper, all of it is there.
     page.set_viewport_size({"width": 1280, "height": 800})
-    page.wait_for_function("!document.querySelector('.folds')")
+    expect(page.locator(".folds")).to_have_count(0)
     assert days.count() == 365
     assert opened.said == []
     page.close()
