@@ -1,4 +1,4 @@
-"""Writing files: JSON and XML against the bare libraries, and a large export (f)."""
+"""Writing files: JSON and XML against the bare libraries; a large export and report (f)."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _element(tag: str, value: object) -> etree._Element:
 
 
 def _export(folder: Path, records: list[dict], count: int) -> Comparison:
-    """The seconds of ``scrapy export`` of a store of ``count`` records."""
+    """The seconds of ``scrapy export`` and ``scrapy report`` of a store of ``count`` records."""
     place = folder / "export"
     place.mkdir()
     (place / "scrapy.cfg").write_text((ROOT / "scrapy.cfg").read_text())
@@ -119,12 +119,12 @@ def _export(folder: Path, records: list[dict], count: int) -> Comparison:
         )
     store.close()
 
-    def seconds(formats: str) -> float:
+    def seconds(*command: str) -> float:
         out = place / "out"
         child = run_child(
             python(
-                *("-m", "scrapy", "export", "--format", formats),
-                *("--folder", out, "-s", f"DECP_STORE_URL={url}", "-s", "LOG_LEVEL=WARNING"),
+                *("-m", "scrapy", *command, "--folder", out),
+                *("-s", f"DECP_STORE_URL={url}", "-s", "LOG_LEVEL=WARNING"),
             ),
             place,
         )
@@ -133,9 +133,14 @@ def _export(folder: Path, records: list[dict], count: int) -> Comparison:
 
     return Comparison(
         "f (export)",
-        f"`scrapy export` of {count:,} records of {len(buyers)} buyers",
+        f"`scrapy export` and `scrapy report` of {count:,} records of {len(buyers)} buyers",
         "s",
-        {name: lambda name=name: seconds(name) for name in ("json", "xml", "csv")},
+        {
+            name: lambda name=name: seconds("export", "--format", name)
+            for name in ("json", "xml", "csv")
+        }
+        | {"report": lambda: seconds("report")},
         base="json",
+        goal="the report in less than 60 s",
         repetitions=3,
     )

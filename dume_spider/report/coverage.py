@@ -75,12 +75,20 @@ def described(filters: Mapping[str, str]) -> str:
 
 
 def read_coverage(
-    reader: StoreReader, runs: Mapping[str, RunLine], *, since: date | None = None, run: str = ""
+    reader: StoreReader,
+    runs: Mapping[str, RunLine],
+    *,
+    made: datetime,
+    since: date | None = None,
+    run: str = "",
 ) -> list[Scope]:
     """The scopes of the harvests of ``runs`` (by name), those asked last first.
 
-    ``since`` is the first day that counts; ``run``: what this one run proves.
+    ``made`` is when it is judged: a day that was asked before it was over is ``probable``
+    until it is over, ``incomplete`` then. ``since`` is the first day that counts; ``run``:
+    what this one run proves.
     """
+    today = made.astimezone(_PARIS).date()
     scopes: dict[tuple[str, ...], Scope] = {}
     for harvest in reader.harvests(run=run):
         asked = harvest.asked
@@ -88,7 +96,7 @@ def read_coverage(
             continue
         filters = {name: text for name, text in asked.items() if name not in _NO_FILTERS}
         windows = [w for w in reader.windows(harvest.id) if _has_days(w.filters)]
-        found = _judged(reader, harvest, runs[harvest.run], windows)
+        found = _judged(reader, harvest, runs[harvest.run], windows, today)
         days = {day: verdict for day, verdict in found if since is None or day >= since}
         if not days:
             continue
@@ -108,6 +116,7 @@ def _judged(
     harvest: HarvestLine,
     run: RunLine,
     windows: Sequence[WindowLine],
+    today: date,
 ) -> Iterator[tuple[date, Verdict]]:
     """The days of a harvest with what it proves of them."""
     asked, summary = harvest.asked, run.summary
@@ -129,7 +138,8 @@ def _judged(
     for window in windows:
         over = datetime.fromisoformat(window.answered).astimezone(_PARIS).date()
         for day in _days(window.filters, last, first=over):
-            days[day] = ("incomplete", "it was asked before the day was over")
+            state = "probable" if day >= today else "incomplete"
+            days[day] = (state, "it was asked before the day was over")
     for filters, state, why in named:
         for day in _days(filters, last):
             if day not in days or _RANK[state] < _RANK[days[day][0]]:

@@ -80,7 +80,7 @@ def make_page(
     surveyed = survey(reader, **chosen)
     reasons, rejected = refusals(reader, **chosen)
     runs = {line.name: _brief(line) for line in reader.runs(run=run)}
-    scopes = read_coverage(reader, runs, since=since, run=run)
+    scopes = read_coverage(reader, runs, made=made, since=since, run=run)
     files, files_count, files_bytes = reader.files(LINES, **chosen)
     # A run is of one service: what it received says nothing about the other.
     compared, unnamed = ([], 0) if run else compare(reader, surveyed, first)
