@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Column, Select, and_, func, make_url, null, select, tuple_, update
+from sqlalchemy import Column, Select, and_, func, make_url, null, select, update
 from sqlalchemy.exc import ArgumentError
 
 from dume_spider.decp.regime import ContractType, Regime
@@ -449,13 +449,15 @@ class StoreReader:
                 for part, value in zip(parts, key, strict=True):
                     part.append(value)
         for start in range(0, len(parts[0]), PAGE):
-            page = list(zip(*(part[start : start + PAGE] for part in parts), strict=True))
-            # Both engines look up pairs by the primary key.
-            wanted = page if len(columns) == 2 else [(first,) for first, _ in page]
+            page = [part[start : start + PAGE] for part in parts[: len(columns)]]
+            wanted = list(zip(*page, strict=True))
+            # One column at a time: SQLite would look for pairs in the whole table. What that
+            # finds besides, such as another version of one of these, is not asked for below.
+            chosen = [column.in_(set(part)) for column, part in zip(columns, page, strict=True)]
             with self._database.reading() as connection:
                 found = {
                     tuple(getattr(row, column.name) for column in columns): row
-                    for row in connection.execute(rows.where(tuple_(*columns).in_(wanted)))
+                    for row in connection.execute(rows.where(*chosen))
                 }
             yield from (found[key] for key in wanted if key in found)
 

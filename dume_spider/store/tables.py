@@ -255,13 +255,8 @@ harvests = Table(
     Column("asked", Text, nullable=False, comment="what it asks for, JSON"),
     Column("asked_hash", Bytes, nullable=False),
     Column("open", Boolean, nullable=False, comment="the same command takes it up again"),
-)
-Index(
-    "harvests_open",
-    harvests.c.asked_hash,
-    harvests.c.id,
-    sqlite_where=harvests.c.open,
-    postgresql_where=harvests.c.open,
+    Index("harvests_asked", "asked_hash", "id"),
+    Index("harvests_run", "run"),
 )
 
 windows = Table(
@@ -363,6 +358,7 @@ publications = Table(
     Column("resource", _Name, nullable=False),
     Column("url", _Name, nullable=False, comment="of the file on the portal"),
     Index("publications_name", "name"),
+    Index("publications_sha1", "sha1"),
 )
 
 #: The data sets that the files of a run are to be published in.
@@ -465,6 +461,19 @@ _NOTICES_DDL = (
 )
 
 
+def _add_lookups(connection: Connection) -> None:
+    """Version 6: what of years of runs is not published is found without reading all of it."""
+    _run_ddl(
+        connection,
+        (
+            "CREATE INDEX publications_sha1 ON publications (sha1)",
+            "CREATE INDEX harvests_run ON harvests (run)",
+            "CREATE INDEX harvests_asked ON harvests (asked_hash, id)",
+            "DROP INDEX harvests_open",
+        ),
+    )
+
+
 #: How each version is made from the one before. A new store is made at the last version at
 #: once, so a step may rely on the tables of its own time only: it writes out its DDL.
 #: To change the tables: change their definition above and append one step.
@@ -473,6 +482,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _add_contracts,
     _add_publications,
     _add_notices,
+    _add_lookups,
 )
 
 
