@@ -29,7 +29,7 @@ _EPILOG = (
     "-a date_end=2026-01-31 -s DUME_API_URL=http://127.0.0.1:8100/dumes/donneesEssentielles. "
     "To publish: scrapy sandbox --datagouv-port 8200, then with DATAGOUV_API_KEY set to a key "
     "that it printed: scrapy crawl publish -a create=true -a organization=ID_THAT_IT_PRINTED "
-    "-a structure=plateforme -a name=Essai -a files='data/decp/*.json' "
+    "-a structure=acheteur -a siret=SIRET -a name=Essai -a files='data/decp/DECP-SIRET-*.json' "
     "-s DATAGOUV_API_URL=http://127.0.0.1:8200/api/1. "
     "Notices: scrapy sandbox --boamp-port 8300, then scrapy crawl boamp "
     "-s BOAMP_API_URL=http://127.0.0.1:8300/api/explore/v2.1"

@@ -31,6 +31,7 @@ from scrapy.settings import Settings
 from scrapy.spiderloader import SpiderLoader
 from scrapy.utils.misc import load_object
 
+from dume_spider.commands.sandbox import _EPILOG
 from dume_spider.sandbox.boamp_rows import generate_notices
 from dume_spider.spiders.base import today
 
@@ -210,12 +211,23 @@ def test_the_notices_of_the_readme(shell: Callable[..., Any], tmp_path: Path) ->
     assert summary_in(tmp_path)["status"] == "complete"
 
 
+def publication_of_the_help() -> str:
+    """The command in the help of ``scrapy sandbox``, for a buyer without a data set."""
+    (line,) = re.findall(r"scrapy crawl publish .*?/api/1", _EPILOG)
+    address = "http://127.0.0.1:8200/api/1"
+    return line.replace(f" -s DATAGOUV_API_URL={address}", "").replace("SIRET", "21690123100011")
+
+
 @pytest.mark.slow
-def test_the_publication_of_the_reference(
-    portal_of: Callable[[str], Portal], shell: Callable[..., Any], tmp_path: Path
+@pytest.mark.parametrize(
+    "line",
+    [command("docs/reference.md", "scrapy crawl publish"), publication_of_the_help()],
+    ids=["reference", "help"],
+)
+def test_a_publication_as_it_is_told(
+    line: str, portal_of: Callable[[str], Portal], shell: Callable[..., Any], tmp_path: Path
 ) -> None:
     portal = portal_of("replica")
-    line = command("docs/reference.md", "scrapy crawl publish")
     siret = re.findall(r"siret=(\d+)", line)[0]
     organization = re.findall(r"organization=(\w+)", line)[0]
     made = [make_file(tmp_path / "data" / "decp", number, siret=siret) for number in (1, 2)]
