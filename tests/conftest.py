@@ -167,6 +167,9 @@ def serve() -> Iterator[Callable[..., str]]:
 
     def start(answer: Callable[[dict[str, Any]], tuple[int, bytes]]) -> str:
         class Handler(http.server.BaseHTTPRequestHandler):
+            # Of HTTP/1.0 the client takes a connection for open that is about to be closed.
+            protocol_version = "HTTP/1.1"
+
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 status, body = answer(asked)

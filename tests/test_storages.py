@@ -254,6 +254,7 @@ def test_a_set_that_is_left_leaves_nothing(place: Place) -> None:
     assert place.read() == {}
 
 
+@pytest.mark.slow
 def test_two_processes_never_share_a_name(s3: Place) -> None:
     def work(found: list[str]) -> None:
         output = s3.open()
@@ -321,6 +322,7 @@ def test_a_server_that_is_gone(s3: Place) -> None:
     check_refused(f"ftp://me@127.0.0.1:{port}/decp", {})
 
 
+@pytest.mark.slow
 def test_a_harvest_whose_server_is_gone(crawl: Callable[..., Crawl]) -> None:
     """It ends before the first request."""
     uri = f"ftp://127.0.0.1:{servers.free_port()}/decp"

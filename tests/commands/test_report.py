@@ -60,6 +60,7 @@ def contracts(page: Path) -> int:
     return int(text.partition("<dt>contracts</dt><dd>")[2].partition("<")[0])
 
 
+@pytest.mark.slow
 def test_reports_follow_each_other(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     pages = [folder / f"report-{today()}-{number}.html" for number in ("01", "02", "03")]

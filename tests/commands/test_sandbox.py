@@ -100,6 +100,7 @@ def test_generated_records_over_http(start):
     assert sandbox.references() == asked
 
 
+@pytest.mark.slow
 def test_two_replicas(start, monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     sandbox = start("--records", "1", "--datagouv-port", "0")
@@ -125,6 +126,7 @@ def test_two_replicas(start, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_it_listens_on_the_loopback_only(start):
     sandbox = start("--records", "1")
     port = int(sandbox.url.split(":")[2].split("/")[0])
@@ -165,6 +167,7 @@ def test_files(start, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_real_files(start, shared):
     """4,530 and 4,509 records, each under a reference of its own."""
     sandbox = start("--data", *sorted((shared / "data").glob("*.json.gz")))
@@ -206,6 +209,7 @@ def test_faults(start):
     assert stats["faults"] == counts
 
 
+@pytest.mark.slow
 def test_a_faulty_answer_is_not_a_given_one(start):
     """A reference asked again because the answer was spoilt is not asked twice."""
     sandbox = start("--records", "20", "--seed", "3", "--faults", "0.7")
@@ -227,6 +231,7 @@ def test_down_after(start):
     assert (stats["requests"]["search"], stats["faults"]) == (3, {"down": 3})
 
 
+@pytest.mark.slow
 def test_latency_does_not_make_others_wait(start):
     sandbox = start("--records", "20", "--latency", "0.5")
     started = time.monotonic()
@@ -236,6 +241,7 @@ def test_latency_does_not_make_others_wait(start):
     assert lengths == [sandbox.ready["dume_rows"]] * 6
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_is_counted(start):
     sandbox = start("--records", "20", "--latency", "0.3")
     body = json.dumps({**PAYLOAD, "referenceUnique": "R"}).encode()
@@ -254,6 +260,7 @@ def test_a_client_that_leaves_is_counted(start):
     assert sandbox.references() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_in_peace(start, number):
     sandbox = start("--records", "5", "--latency", "5")
@@ -345,6 +352,7 @@ def test_bad_file(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_port_taken():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -32,6 +32,7 @@ def service(serve: Callable[..., str]) -> str:
     return serve(answer)
 
 
+@pytest.mark.slow
 def test_a_feed_that_cannot_be_opened_ends_the_run_before_the_first_request(
     service: str, crawl: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -50,6 +51,7 @@ def test_a_feed_that_cannot_be_opened_ends_the_run_before_the_first_request(
     assert len(again.items) == again.counts["written"] > 0
 
 
+@pytest.mark.slow
 def test_a_feed_that_could_not_be_stored_fails_the_run(
     service: str, crawl: Callable[..., Any], tmp_path: Path
 ) -> None:

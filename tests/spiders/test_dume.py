@@ -334,6 +334,7 @@ def answer(*rows: Any, **parts: Any) -> tuple[int, bytes]:
 ONCE = {"RETRY_ENABLED": "False"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "error"),
     [

@@ -41,6 +41,7 @@ def case(name: str, *faults: Fault, posts: int, marks: Any = ()) -> Any:
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("faults", "expected_posts"),
     [
@@ -207,6 +208,7 @@ def test_a_file_that_the_portal_fails_on_does_not_keep_the_others_back(
     assert "to do what is missing, with the same settings: scrapy crawl publish" in done.log
 
 
+@pytest.mark.slow
 def test_a_resource_that_somebody_removes_meanwhile(portal: Portal, publish: Publishing) -> None:
     """Its file fails, and is uploaded by the next run; the others are published."""
     dataset = new_dataset(portal)
@@ -245,6 +247,7 @@ def test_a_portal_that_goes_away(portal: Portal, publish: Publishing) -> None:
     assert set(resources(portal, dataset)) == {ONE, TWO, THREE}
 
 
+@pytest.mark.slow
 def test_nobody_listens(portal: Portal, publish: Publishing) -> None:
     publish.files(1)
     arguments = {"dataset": "0" * 24, "files": globbed(publish)}
@@ -528,6 +531,8 @@ def recording(target: str | None = None) -> Iterator[tuple[str, list[dict[str, s
     seen: list[dict[str, str]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             seen.append({name.lower(): value for name, value in self.headers.items()})
             self.send_response(308 if target else 200)
