@@ -343,7 +343,8 @@ def make_environment() -> Environment:
 STATES: Mapping[str, str] = {
     "complete": "every search of the day is answered whole: no row is missing (below: the "
     "rejected ones)",
-    "probable": "searches that were cut were asked in two ways, and the second found nothing more",
+    "probable": "searches that were cut were asked in two ways, and the second found nothing "
+    "more; or the day is not over",
     "incomplete": "something is missing, or was not proven",
     "not asked": "no harvest asked for this day",
 }
