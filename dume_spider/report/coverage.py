@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
-from zoneinfo import ZoneInfo
 
 from dume_spider.dume.planner import RowFacts
 from dume_spider.report.words import counted
+from dume_spider.run import day_in_france
 from dume_spider.store.reading import HarvestLine, RunLine, StoreReader, WindowLine
 
 State = Literal["complete", "probable", "incomplete"]
@@ -24,7 +24,6 @@ _RANK: Mapping[State, int] = {"complete": 3, "probable": 2, "incomplete": 1}
 #: No essential data were published before, and the BOAMP's data set begins then: what was
 #: asked for earlier is not shown.
 FIRST_DAY = date(2015, 1, 1)
-_PARIS = ZoneInfo("Europe/Paris")
 #: What decides how a harvest asks, and when, but not for which records.
 _NO_FILTERS = {"spider", "url", "detail", "shard", "date_start", "date_end"}
 
@@ -88,7 +87,7 @@ def read_coverage(
     until it is over, ``incomplete`` then. ``since`` is the first day that counts; ``run``:
     what this one run proves.
     """
-    today = made.astimezone(_PARIS).date()
+    today = day_in_france(made)
     scopes: dict[tuple[str, ...], Scope] = {}
     for harvest in reader.harvests(run=run):
         asked = harvest.asked
@@ -136,7 +135,7 @@ def _judged(
         for day in _days(window.filters, last):
             days.setdefault(day, ("complete", "every search is answered whole"))
     for window in windows:
-        over = datetime.fromisoformat(window.answered).astimezone(_PARIS).date()
+        over = day_in_france(datetime.fromisoformat(window.answered))
         for day in _days(window.filters, last, first=over):
             state = "probable" if day >= today else "incomplete"
             days[day] = (state, "it was asked before the day was over")
