@@ -263,7 +263,7 @@ class StoreReader:
 
     def rejected_rows(self, source: str, run: str = "") -> Iterator[RawRow]:
         """The rows whose rejection is open; of ``run``: that it was the last to meet."""
-        keys = select(rejections.c.id, rejections.c.id).where(
+        keys = select(rejections.c.id).where(
             rejections.c.source == source, rejections.c.resolved_run.is_(None)
         )
         if run:
@@ -442,14 +442,15 @@ class StoreReader:
             page = rows.where(key < last if newest_first else key > last)
 
     def _pages(self, keys: Select[Any], rows: Select[Any], columns: Sequence[Any]) -> Iterator[Any]:
-        """The rows of ``keys``, in its order. What is gone in the meantime is left out."""
-        parts = array("q"), array("q")
+        """The rows of ``keys``, in its order, looked up by ``columns``, which it gives. What is
+        gone in the meantime is left out."""
+        parts = [array("q") for _ in columns]
         with self._database.reading() as connection:
             for key in connection.execution_options(yield_per=PAGE).execute(keys):
                 for part, value in zip(parts, key, strict=True):
                     part.append(value)
         for start in range(0, len(parts[0]), PAGE):
-            page = [part[start : start + PAGE] for part in parts[: len(columns)]]
+            page = [part[start : start + PAGE] for part in parts]
             wanted = list(zip(*page, strict=True))
             # One column at a time: SQLite would look for pairs in the whole table. What that
             # finds besides, such as another version of one of these, is not asked for below.
