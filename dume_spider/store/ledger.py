@@ -45,6 +45,9 @@ from dume_spider.store.tables import (
 #: Lines read at once.
 _PAGE = 500
 
+#: What the locks of harvests are called.
+_KIND = "harvest"
+
 
 class Window(NamedTuple):
     """An answered search: its filters, what it proves (``closed``, ``full``), and for each
@@ -118,14 +121,24 @@ class Harvest:
     anything that need not be asked again. Its methods raise :class:`StoreError`.
     """
 
-    def __init__(self, store: Store, lock: _Lock, run: str, started: datetime, *, is_resumed: bool):
+    def __init__(
+        self,
+        store: Store,
+        lock: Lock,
+        asked_hash: bytes,
+        run: str,
+        started: datetime,
+        *,
+        is_resumed: bool,
+    ):
         self.run = run
         self.started = started
         self.is_resumed = is_resumed
         self.has_progressed = False
         self._store = store
         self._lock = lock
-        self._id = lock.harvest
+        self._asked_hash = asked_hash
+        self._id = lock.number
 
     def save(
         self,
@@ -332,10 +345,10 @@ class Harvest:
         Other open harvests that ask the same are done too, unless they are held: this run
         has received whatever they had.
         """
-        database, asked_hash = self._store.database, self._lock.asked_hash
+        database = self._store.database
         locks = [
-            _Lock.take(database, other.id, asked_hash)
-            for other in _open_harvests(database, asked_hash)
+            Lock.take(database, _KIND, other.id)
+            for other in _open_harvests(database, self._asked_hash)
         ]
         held = [self._lock, *(lock for lock in locks if lock is not None)]
         try:
@@ -355,7 +368,6 @@ class Harvest:
 
 class _Open(NamedTuple):
     id: int
-    asked_hash: bytes
     run: str
     started: str
 
@@ -379,7 +391,7 @@ def take_up(
     text_of = _json({"spider": spider, **asked})
     asked_hash = hashlib.blake2b(text_of.encode(), digest_size=16).digest()
     for known in _open_harvests(database, asked_hash):
-        lock = _Lock.take(database, known.id, asked_hash)
+        lock = Lock.take(database, _KIND, known.id)
         if lock is None:
             continue
         if not any(known.id == other.id for other in _open_harvests(database, asked_hash)):
@@ -387,7 +399,7 @@ def take_up(
             continue
         began = datetime.fromisoformat(known.started)
         store.begin_run(known.run, spider, arguments, began)
-        return Harvest(store, lock, known.run, began, is_resumed=True)
+        return Harvest(store, lock, asked_hash, known.run, began, is_resumed=True)
     store.begin_run(run, spider, arguments, started)
     with database.writing() as connection:
         line = {
@@ -398,19 +410,19 @@ def take_up(
         }
         number = connection.execute(insert(harvests).returning(harvests.c.id), line).scalar_one()
         # Before anybody else can see it.
-        lock = _Lock.take(database, number, asked_hash)
+        lock = Lock.take(database, _KIND, number)
         if lock is None:
             raise StoreError(
                 f"the store {database.name}: a process that began with an earlier store of that "
                 "name is still running; wait for it to end, or set DECP_STORE_URL"
             )
-    return Harvest(store, lock, run, started, is_resumed=False)
+    return Harvest(store, lock, asked_hash, run, started, is_resumed=False)
 
 
 def _open_harvests(database: Database, asked_hash: bytes) -> list[_Open]:
     with database.reading() as connection:
         lines = connection.execute(
-            select(harvests.c.id, harvests.c.asked_hash, runs.c.name, runs.c.started)
+            select(harvests.c.id, runs.c.name, runs.c.started)
             .join(runs, runs.c.number == harvests.c.run)
             .where(harvests.c.asked_hash == asked_hash, harvests.c.open)
             .order_by(harvests.c.id)
@@ -418,29 +430,12 @@ def _open_harvests(database: Database, asked_hash: bytes) -> list[_Open]:
         return [_Open(*line) for line in lines]
 
 
-def _forget(connection: Connection, locks: Sequence[_Lock]) -> None:
-    ids = [lock.harvest for lock in locks]
+def _forget(connection: Connection, locks: Sequence[Lock]) -> None:
+    ids = [lock.number for lock in locks]
     for table in (found, settled_rows, tallies):
         connection.execute(delete(table).where(table.c.harvest.in_(ids)))
     connection.execute(update(windows).where(windows.c.harvest.in_(ids)).values(facts=None))
     connection.execute(update(harvests).where(harvests.c.id.in_(ids)).values(open=False))
-
-
-class _Lock:
-    """The sign that a living process holds a harvest."""
-
-    def __init__(self, harvest: int, asked_hash: bytes, lock: Lock):
-        self.harvest = harvest
-        self.asked_hash = asked_hash
-        # One that has just opened the file of a lock that is let go of for good finds the
-        # harvest ended (see take_up).
-        self.release = lock.release
-
-    @classmethod
-    def take(cls, database: Database, harvest: int, asked_hash: bytes) -> Self | None:
-        """The lock; ``None`` when another one holds it."""
-        lock = Lock.take(database, "harvest", harvest)
-        return cls(harvest, asked_hash, lock) if lock else None
 
 
 def _escaped(name: str) -> str:

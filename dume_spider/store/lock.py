@@ -18,10 +18,12 @@ class Lock:
     ends.
 
     SQLite: a lock on an empty file beside the store, taken by SQLite itself, so that it
-    works wherever the store does. PostgreSQL: an advisory lock of a session.
+    works wherever the store does. PostgreSQL: an advisory lock of a session. ``number`` says
+    which one of its kind is held.
     """
 
-    def __init__(self, holder: Any, path: Path | None):
+    def __init__(self, number: int, holder: Any, path: Path | None):
+        self.number = number
         self._holder = holder
         self._path = path
 
@@ -32,7 +34,7 @@ class Lock:
         if not database.is_sqlite:
             session = database.session()
             if session.execute(_TRY, {"kind": kind, "number": number}).scalar_one():
-                return cls(session, None)
+                return cls(number, session, None)
             session.close()
             return None
         path = Path(f"{database.name}-{kind}-{number}")
@@ -56,7 +58,7 @@ class Lock:
             # Its holder has just let go of it for good: another process may have a new one.
             holder.close()
             return None
-        return cls(holder, path)
+        return cls(number, holder, path)
 
     def release(self, *, for_good: bool = False) -> None:
         """Let go; ``for_good``: with nothing left of it. Harmless when done twice."""
