@@ -99,7 +99,7 @@ class Sandbox:
     def stop(self) -> int:
         """Stop it; give its exit status."""
         self.process.terminate()
-        status = self.process.wait(timeout=10)
+        status = self.process.wait(timeout=60)
         self.process.stdout.close()
         self.process.stderr.close()
         return status

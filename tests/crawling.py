@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from logs import check
+from sqlalchemy import create_engine, inspect, select
+
+from dume_spider.store.tables import found
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -94,6 +97,18 @@ def crawl_command(
     for name, value in (given | settings).items():
         command += ["-s", f"{name}={value}"]
     return command
+
+
+def settled(store: str) -> set[str]:
+    """The references that the store at this URL says have left."""
+    engine = create_engine(store)
+    try:
+        if not inspect(engine).has_table(found.name):
+            return set()
+        with engine.connect() as connection:
+            return set(connection.scalars(select(found.c.reference).where(found.c.settled)))
+    finally:
+        engine.dispose()
 
 
 def peak_of(process: subprocess.Popen[Any]) -> int:

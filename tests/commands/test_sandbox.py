@@ -16,7 +16,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime
+from datetime import date, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def post(sandbox: Any, **filters: str) -> dict[str, Any]:
     request = urllib.request.Request(
         sandbox.url, json.dumps({**PAYLOAD, **filters}).encode(), API_VERSION_HEADERS
     )
-    with OPENER.open(request, timeout=10) as answer:
+    with OPENER.open(request, timeout=30) as answer:
         return json.load(answer)["response"]
 
 
@@ -111,14 +111,14 @@ def test_two_replicas(start, monkeypatch, tmp_path):
     assert base != ready["stats"].removesuffix("/_sandbox/stats")
     key, identifier = ready["datagouv_keys"]["owner"], ready["datagouv_organization"]
     request = urllib.request.Request(f"{ready['datagouv']}/me/", headers={"X-API-KEY": key})
-    with OPENER.open(request, timeout=10) as answer:
+    with OPENER.open(request, timeout=30) as answer:
         assert [each["id"] for each in json.load(answer)["organizations"]] == [identifier]
     for name, expected in (
         ("stats", {"requests": {"GET 200": 1}, "faults": {}, "aborted": 0}),
         ("references", {"GET /api/1/me/": 1}),
     ):
         assert ready[f"datagouv_{name}"] == f"{base}/_sandbox/{name}"
-        with OPENER.open(ready[f"datagouv_{name}"], timeout=10) as answer:
+        with OPENER.open(ready[f"datagouv_{name}"], timeout=30) as answer:
             assert json.load(answer) == expected
     # What is uploaded lies in a folder that goes with the sandbox.
     assert len(list(tmp_path.iterdir())) == 1
@@ -130,18 +130,18 @@ def test_two_replicas(start, monkeypatch, tmp_path):
 def test_it_listens_on_the_loopback_only(start):
     sandbox = start("--records", "1")
     port = int(sandbox.url.split(":")[2].split("/")[0])
-    with socket.create_connection(("127.0.0.1", port), timeout=5):
+    with socket.create_connection(("127.0.0.1", port), timeout=30):
         pass
     # The whole of 127.0.0.0/8 is this machine: what listens everywhere answers there too.
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.2", port), timeout=5)
+        socket.create_connection(("127.0.0.2", port), timeout=30)
 
 
 def test_paths_and_methods(start):
     sandbox = start("--records", "1")
     for url, status in ((sandbox.url, 405), (sandbox.url[:-1], 404)):
         with pytest.raises(urllib.error.HTTPError) as caught:
-            OPENER.open(url, timeout=5)
+            OPENER.open(url, timeout=30)
         with caught.value as error:
             assert error.code == status
             assert error.headers.get("Allow") == ("POST" if status == 405 else None)
@@ -185,8 +185,8 @@ def seen_by_a_client(sandbox: Any) -> str:
             wait = error.headers["Retry-After"]
             if wait == "1":
                 return "429-seconds"
-            seconds = (parsedate_to_datetime(wait) - datetime.now(UTC)).total_seconds()
-            assert -1 < seconds <= 1
+            told = parsedate_to_datetime(wait) - parsedate_to_datetime(error.headers["Date"])
+            assert timedelta(0) <= told <= timedelta(seconds=2)
             return "429-date"
     except (ConnectionResetError, http.client.RemoteDisconnected):
         return "reset"
@@ -233,26 +233,27 @@ def test_down_after(start):
 
 @pytest.mark.slow
 def test_latency_does_not_make_others_wait(start):
-    sandbox = start("--records", "20", "--latency", "0.5")
+    sandbox = start("--records", "20", "--latency", "1")
     started = time.monotonic()
     with ThreadPoolExecutor(6) as pool:
         lengths = list(pool.map(lambda _: len(rows(sandbox)), range(6)))
-    assert 0.5 <= time.monotonic() - started < 1.5
+    # One after the other would take six times as long.
+    assert 1 <= time.monotonic() - started < 6
     assert lengths == [sandbox.ready["dume_rows"]] * 6
 
 
 @pytest.mark.slow
 def test_a_client_that_leaves_is_counted(start):
-    sandbox = start("--records", "20", "--latency", "0.3")
+    sandbox = start("--records", "20", "--latency", "2")
     body = json.dumps({**PAYLOAD, "referenceUnique": "R"}).encode()
     address = sandbox.url.split("/")[2].split(":")
-    with socket.create_connection((address[0], int(address[1])), timeout=5) as connection:
+    with socket.create_connection((address[0], int(address[1])), timeout=30) as connection:
         connection.sendall(
             b"POST /dumes/donneesEssentielles HTTP/1.1\r\nHost: x\r\nX-Api-Version: 2\r\n"
             b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         )
         time.sleep(0.1)
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + 30
     while not (stats := sandbox.stats())["aborted"]:
         assert time.monotonic() < limit
         time.sleep(0.05)
@@ -268,9 +269,9 @@ def test_it_stops_in_peace(start, number):
     waiting.start()
     time.sleep(0.2)
     sandbox.process.send_signal(number)
-    assert sandbox.process.wait(5) == 0
+    assert sandbox.process.wait(30) == 0
     assert sandbox.process.stderr.read() == ""
-    waiting.join(5)
+    waiting.join(30)
 
 
 def run(*options: object) -> tuple[int, str, str]:

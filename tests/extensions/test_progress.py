@@ -213,7 +213,7 @@ def test_the_first_line_tells_the_time_left(
 ) -> None:
     """After a minute, in a run; what was done by then is what counts."""
     monkeypatch.setattr(progress, "PICTURE_EVERY", 0.01)
-    monkeypatch.setattr(progress, "LINE_EVERY", 0.05)
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.5)
     monkeypatch.setenv("TERM", "dumb")
     caplog.set_level(logging.INFO, "dume_spider")
     crawler = crawler_of()
@@ -223,13 +223,13 @@ def test_the_first_line_tells_the_time_left(
     async def run() -> None:
         shown.spider_opened(spider)
         await asyncio.sleep(0.03)
-        spider.days, spider.run.references, spider.run.references_done = (5, 10), 100, 50
-        await asyncio.sleep(0.2)
+        spider.days, spider.run.references, spider.run.references_done = (9, 10), 100, 90
+        await asyncio.sleep(0.7)
         shown.spider_closed()
 
     asyncio.run(run())
     assert re.fullmatch(
-        rf"Progress: 5 of 10 days, 50 of 100 references, {COUNTS}", caplog.messages[0]
+        rf"Progress: 9 of 10 days, 90 of 100 references, {COUNTS}", caplog.messages[0]
     )
     assert caplog.messages[0].endswith("0:00:00 left")
 

@@ -20,11 +20,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from crawling import ROOT, Crawl, crawl_command, finished
-from sqlalchemy import create_engine, inspect, select
+from crawling import ROOT, Crawl, crawl_command, finished, settled
 
 from dume_spider.sandbox.generator import generate
-from dume_spider.store.tables import found
 
 MARCH = {"date_start": "2026-03-01", "date_end": "2026-03-31"}
 RECORDS = ("--seed", 11, "--from", "2026-03-01", "--to", "2026-03-31")
@@ -70,18 +68,6 @@ def check_same(done: Crawl, undisturbed: Crawl) -> None:
     assert {path.name for path in done.run.iterdir()} == {"summary.json", "rejected.jsonl"}
     assert list((done.folder / "runs").iterdir()) == [done.run]
     assert not list(done.folder.glob("store.sqlite-harvest-*"))
-
-
-def settled(store: str) -> set[str]:
-    """The references that the store at this URL says have left."""
-    engine = create_engine(store)
-    try:
-        if not inspect(engine).has_table(found.name):
-            return set()
-        with engine.connect() as connection:
-            return set(connection.scalars(select(found.c.reference).where(found.c.settled)))
-    finally:
-        engine.dispose()
 
 
 def in_folder(folder: Path) -> str:
