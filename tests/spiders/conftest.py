@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 from publishing import Publishing, worker
+
+from dume_spider.spiders import base, boamp, dume, harvest
+
+
+@pytest.fixture
+def on_18_march_2026(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For spiders, it is that day."""
+    for module in (base, harvest, dume, boamp):
+        monkeypatch.setattr(module, "today", lambda: date(2026, 3, 18))
 
 
 @pytest.fixture(scope="session")

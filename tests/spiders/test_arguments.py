@@ -1,23 +1,25 @@
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 import pytest
 from scrapy.settings import Settings
 
 from dume_spider.decp.regime import ContractType
 from dume_spider.exceptions import ArgumentError
-from dume_spider.spiders.base import BaseSpider, today
+from dume_spider.spiders.base import BaseSpider
 from dume_spider.spiders.boamp import BoampSpider
 from dume_spider.spiders.dume import DumeSpider
 from dume_spider.spiders.publish import PublishSpider
 
 MAIRIE = "21750001600019"
-YESTERDAY = today() - timedelta(days=1)
+YESTERDAY = date(2026, 3, 17)
 ACCEPTED = (
     "acheteur_id, cpv_code, date, date_end, date_start, detail, internal_id, nature, procedure, "
     "reference, reference_unique, shard, titulaire_id, type_de"
 )
+
+pytestmark = pytest.mark.usefixtures("on_18_march_2026")
 
 
 @pytest.mark.parametrize(

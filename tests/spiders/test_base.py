@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from scrapy.utils.test import get_crawler
 
 from dume_spider.reprocessing import ReprocessSpider
-from dume_spider.spiders.base import BaseSpider, crawl_command, today
+from dume_spider.spiders.base import BaseSpider, crawl_command
 from dume_spider.spiders.boamp import BoampSpider
 from dume_spider.spiders.dume import DumeSpider
 
-YESTERDAY = str(today() - timedelta(days=1))
+pytestmark = pytest.mark.usefixtures("on_18_march_2026")
+YESTERDAY = "2026-03-17"
 
 
 def spider_of(cls: type[BaseSpider], arguments: dict[str, str], folder: Path) -> BaseSpider:

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import pytest
 
 from dume_spider.exceptions import ArgumentError
-from dume_spider.spiders.base import today
 from dume_spider.spiders.boamp import BoampSpider
 
-YESTERDAY = today() - timedelta(days=1)
+YESTERDAY = date(2026, 3, 17)
 FIRST = date(2024, 3, 1)
 AWARDS = {"nature": "ATTRIBUTION"}
+
+pytestmark = pytest.mark.usefixtures("on_18_march_2026")
 
 
 @pytest.mark.parametrize(

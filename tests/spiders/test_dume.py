@@ -420,6 +420,7 @@ def test_an_empty_day_is_complete(
     assert len(done.summary["advice"]) == 1
 
 
+@pytest.mark.usefixtures("on_18_march_2026")
 @pytest.mark.parametrize(
     ("arguments", "is_told"),
     [
@@ -429,7 +430,7 @@ def test_an_empty_day_is_complete(
         (DAY | {"type_de": "CC"}, False),
         (DAY | {"shard": "1/2"}, False),
         ({"date_start": "2026-03-02", "date_end": "2026-03-06", "type_de": "CC"}, True),
-        ({"date": str(today())}, False),
+        ({"date": "2026-03-18"}, False),
     ],
 )
 def test_days_on_which_nothing_is_found_are_told(
