@@ -128,7 +128,8 @@ def fill(url: str, folder: Path) -> None:
     with store.database.writing() as connection:
         line = {
             "run": 1,
-            "published": "2026-04-01T07:00:00+00:00",
+            # Half past midnight in France, the day that the files are named by.
+            "published": "2026-03-31T22:30:00+00:00",
             "bytes": 1,
             "portal": "https://portal/api/1",
             "resource": "r",
@@ -139,6 +140,9 @@ def fill(url: str, folder: Path) -> None:
             (placed[0], EVIL, "javascript:alert(3)"),
             ((placed[0].name, "another"), "not-this-file", "https://portal/f/2"),
             ((placed[1].name, ""), "a-link", "https://portal/f/3"),
+            # This one had the file, until another content took its place under the name.
+            (placed[0], "replaced-since", "https://portal/f/4"),
+            ((placed[0].name, "another"), "replaced-since", "https://portal/f/4"),
         ):
             file = {"name": name, "sha1": sha1, "dataset": dataset, "url": url}
             connection.execute(insert(tables.publications), line | file)
@@ -483,6 +487,32 @@ def test_a_run_of_notices(tmp_path: Path) -> None:
     assert "This run received 1 notice. Notices are compared" in page
     assert "No acheteur or autorité concédante." in page
     assert "<dt>contracts</dt><dd>0</dd>" in page
+
+
+def test_a_run_of_the_night_is_of_the_day_that_its_files_are_named_by(tmp_path: Path) -> None:
+    """Runs are noted in UTC, where a run at half past midnight in France began the day before."""
+    url, run, name = f"sqlite:///{tmp_path / 'store.sqlite'}", "dume-night", "night-file.json"
+    store = Store(url)
+    started = datetime(2026, 11, 21, 23, 30, tzinfo=UTC)
+    store.begin_run(run, "dume", {}, started)
+    store.reject(run, [Rejection("dume", "r", None, None, [Problem("id", "required", "")], b"{}")])
+    with store.database.writing() as connection:
+        placed = {"regime": "2022", "buyer": "b", "records": 1, "placed": True, "run": 1}
+        number = connection.execute(insert(tables.file_sets), placed).inserted_primary_key[0]
+        file = {"file_set": number, "position": 0, "folder": "f", "sha1": "s", "bytes": 7}
+        connection.execute(insert(tables.files), file | {"name": name})
+    store.end_run(run, "complete", {})
+    store.close()
+    made = datetime(2026, 11, 23, 6, tzinfo=UTC)
+    reader = StoreReader(url)
+    same, next = (
+        make_page(reader, made=made, place="s", since=day)
+        for day in (date(2026, 11, 22), date(2026, 11, 23))
+    )
+    reader.close()
+    for text in (name, "<dt>rejected rows</dt><dd>1<", "<dt>files</dt><dd>1<", run):
+        assert text in same
+        assert text not in next
 
 
 def test_the_months_of_the_calendar() -> None:
