@@ -82,7 +82,10 @@ def make_page(
     surveyed = survey(reader, since=first, run=run)
     reasons, rejected = refusals(reader, since=begun, run=run)
     runs = {line.name: _brief(line) for line in reader.runs(run=run)}
+    # Those of the most days first, whatever was asked last: days that stay unproven are asked
+    # again buyer by buyer, and are not to drive the calendar away that says so.
     scopes = read_coverage(reader, runs, made=made, since=since, run=run)
+    scopes.sort(key=lambda scope: -len(scope.days))
     files, files_count, files_bytes = reader.files(LINES, since=begun, run=run)
     # A run is of one service: what it received says nothing about the other.
     compared, unnamed = ([], 0) if run else compare(reader, surveyed, first)

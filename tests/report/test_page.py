@@ -24,7 +24,7 @@ from dume_spider.decp.folder import OutputFolder
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.verdict import Problem, Repair
 from dume_spider.report.coverage import Scope, Verdict
-from dume_spider.report.page import MONTHS, earlier, make_page, months
+from dume_spider.report.page import MONTHS, SCOPES, earlier, make_page, months
 from dume_spider.sandbox.boamp_rows import generate_notices
 from dume_spider.sandbox.generator import generate
 from dume_spider.store import tables
@@ -487,6 +487,31 @@ def test_a_run_of_notices(tmp_path: Path) -> None:
     assert "This run received 1 notice. Notices are compared" in page
     assert "No acheteur or autorité concédante." in page
     assert "<dt>contracts</dt><dd>0</dd>" in page
+
+
+def test_harvests_by_buyer_do_not_drive_the_calendar_of_all_contracts_away(tmp_path: Path) -> None:
+    """They are what docs/logs.md advises for days that stay incomplete."""
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    store = Store(url)
+    every = {"date_start": "2026-03-01", "date_end": "2026-03-09"}
+    one = {"date_start": "2026-03-02", "date_end": "2026-03-02"}
+    asks = [every, *(one | {"acheteur_id": f"buyer {number}"} for number in range(SCOPES + 1))]
+    for number, asked in enumerate(asks):
+        run = f"run {number}"
+        harvest = take_up(store, asked, run=run, spider="dume", arguments={}, started=MADE)
+        harvest.save([], [], Marks(windows=[Window(asked, "closed", [])]))
+        unproven = {"filters": asked, "state": "incomplete", "why": "still full"}
+        store.end_run(run, "incomplete", {"unproven": [unproven] if number in (0, 1) else []})
+        harvest.end()
+    store.close()
+    reader = StoreReader(url)
+    page = make_page(reader, made=MADE, place="store.sqlite")
+    reader.close()
+    assert page.count('<div class="calendar"') == SCOPES
+    assert page.index("<h3>dume: all contracts</h3>") < page.index("<h3>dume: acheteur_id=")
+    assert (
+        "dume: acheteur_id=buyer 1 (1 day); dume: acheteur_id=buyer 0 (1 day, 1 incomplete)" in page
+    )
 
 
 def test_a_run_of_the_night_is_of_the_day_that_its_files_are_named_by(tmp_path: Path) -> None:
