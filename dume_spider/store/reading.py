@@ -395,9 +395,13 @@ class StoreReader:
         return lines, count, int(size)
 
     def publications(self, names: Sequence[str]) -> list[PublicationLine]:
-        """Where files of these names were published, the latest first."""
+        """Where files of these names were published, the latest first; without those whose
+        resource has got another file since, under whatever name."""
+        last = select(func.max(publications.c.id)).group_by(
+            publications.c.portal, publications.c.resource
+        )
         chosen = select(*(publications.c[name] for name in PublicationLine._fields)).where(
-            publications.c.name.in_(names)
+            publications.c.name.in_(names), publications.c.id.in_(last)
         )
         with self._database.reading() as connection:
             lines = connection.execute(chosen.order_by(publications.c.id.desc())).all()

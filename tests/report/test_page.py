@@ -132,20 +132,23 @@ def fill(url: str, folder: Path) -> None:
             "published": "2026-03-31T22:30:00+00:00",
             "bytes": 1,
             "portal": "https://portal/api/1",
-            "resource": "r",
         }
         placed = connection.execute(select(tables.files.c.name, tables.files.c.sha1)).all()
-        for (name, sha1), dataset, url in (
-            (placed[0], "decp-of-the-town", "https://portal/f/1"),
-            (placed[0], EVIL, "javascript:alert(3)"),
-            ((placed[0].name, "another"), "not-this-file", "https://portal/f/2"),
-            ((placed[1].name, ""), "a-link", "https://portal/f/3"),
-            # This one had the file, until another content took its place under the name.
-            (placed[0], "replaced-since", "https://portal/f/4"),
-            ((placed[0].name, "another"), "replaced-since", "https://portal/f/4"),
+        another = (placed[0].name, "another")
+        for (name, sha1), dataset, resource, url in (
+            (placed[0], "decp-of-the-town", "r1", "https://portal/f/1"),
+            (placed[0], EVIL, "r2", "javascript:alert(3)"),
+            (another, "not-this-file", "r3", "https://portal/f/2"),
+            ((placed[1].name, ""), "a-link", "r4", "https://portal/f/3"),
+            # These had the file, until it was deleted and another content got its name, and
+            # until a file of another name took its place.
+            (placed[0], "deleted-since", "r5", "https://portal/f/4"),
+            (another, "deleted-since", "r6", "https://portal/f/4"),
+            (placed[0], "replaced-since", "r7", "https://portal/f/5"),
+            (("another-name.json", "x"), "replaced-since", "r7", "https://portal/f/5"),
         ):
-            file = {"name": name, "sha1": sha1, "dataset": dataset, "url": url}
-            connection.execute(insert(tables.publications), line | file)
+            file = {"name": name, "sha1": sha1, "dataset": dataset, "resource": resource}
+            connection.execute(insert(tables.publications), line | file | {"url": url})
     counts = {"references": 460, "written": 440, "rejected": 20, "failed": 0}
     summary = {"arguments": arguments, "counts": counts, "unproven": unproven}
     store.end_run(run, "incomplete", summary)
