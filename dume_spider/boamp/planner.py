@@ -38,6 +38,7 @@ from dume_spider.boamp.query import (
     PAGE,
     NoticeQuery,
 )
+from dume_spider.dume.planner import NOT_OVER
 
 State = Literal["complete", "probable", "incomplete"]
 
@@ -351,8 +352,8 @@ class Planner:
         if not each.error and not is_whole:
             self._name(each)
         elif is_whole and not is_over:
-            why = "its days are not over: more may be published"
-            self.unproven.append(Unproven(window, "probable", why, len(each.idwebs), each.total))
+            rows = len(each.idwebs)
+            self.unproven.append(Unproven(window, "probable", NOT_OVER, rows, each.total))
         if is_whole and not each.total and not window.is_part_of_day:
             self._empty.update(_days(window))
         if is_whole:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from dume_spider.dume.planner import RowFacts
+from dume_spider.dume.planner import NOT_OVER, RowFacts
 from dume_spider.report.words import counted
 from dume_spider.run import day_in_france
 from dume_spider.store.reading import HarvestLine, RunLine, StoreReader, WindowLine
@@ -24,6 +24,8 @@ _RANK: Mapping[State, int] = {"complete": 3, "probable": 2, "incomplete": 1}
 #: No essential data were published before, and the BOAMP's data set begins then: what was
 #: asked for earlier is not shown.
 FIRST_DAY = date(2015, 1, 1)
+#: Why a day is not what its run thought of it, now that it is over.
+_TOO_EARLY = "it was asked before the day was over"
 #: What decides how a harvest asks, and when, but not for which records.
 _NO_FILTERS = {"spider", "url", "detail", "shard", "date_start", "date_end"}
 
@@ -138,11 +140,14 @@ def _judged(
         over = day_in_france(datetime.fromisoformat(window.answered))
         for day in _days(window.filters, last, first=over):
             state = "probable" if day >= today else "incomplete"
-            days[day] = (state, "it was asked before the day was over")
+            days[day] = (state, _TOO_EARLY)
     for filters, state, why in named:
         for day in _days(filters, last):
-            if day not in days or _RANK[state] < _RANK[days[day][0]]:
-                days[day] = (state, why)
+            # The BOAMP's ledger keeps no search of such a day, so that it is asked again.
+            is_over = why == NOT_OVER and day < today
+            judged = ("incomplete", _TOO_EARLY) if is_over else (state, why)
+            if day not in days or _RANK[judged[0]] < _RANK[days[day][0]]:
+                days[day] = judged
     if lost:
         for day in _days_of_lost(reader, harvest, lost, last) or list(days):
             example = next(iter(lost))

@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from importlib import resources
 from itertools import groupby, islice
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from dume_spider.report.coverage import FIRST_DAY, Scope, read_coverage
 from dume_spider.report.cpv import DIVISIONS
 from dume_spider.report.figures import Party, Refusals, Survey, refusals, survey
 from dume_spider.report.words import counted, money, size
+from dume_spider.run import PARIS, day_in_france
 from dume_spider.store.reading import FileLine, PublicationLine, RunLine, StoreReader
 
 #: Lines of charts, of tables, and scopes, months and searches of the calendar that are shown.
@@ -76,16 +77,20 @@ def make_page(
     :meth:`.StoreReader.survey`. Raises :class:`StoreError`.
     """
     first = since.isoformat() if since else ""
-    chosen = {"since": first, "run": run}
-    surveyed = survey(reader, **chosen)
-    reasons, rejected = refusals(reader, **chosen)
+    # Runs are noted in UTC: one of the first hour of a day in France began the day before.
+    begun = _midnight(since).isoformat() if since else ""
+    surveyed = survey(reader, since=first, run=run)
+    reasons, rejected = refusals(reader, since=begun, run=run)
     runs = {line.name: _brief(line) for line in reader.runs(run=run)}
+    # Those of the most days first, whatever was asked last: days that stay unproven are asked
+    # again buyer by buyer, and are not to drive the calendar away that says so.
     scopes = read_coverage(reader, runs, made=made, since=since, run=run)
-    files, files_count, files_bytes = reader.files(LINES, **chosen)
+    scopes.sort(key=lambda scope: -len(scope.days))
+    files, files_count, files_bytes = reader.files(LINES, since=begun, run=run)
     # A run is of one service: what it received says nothing about the other.
     compared, unnamed = ([], 0) if run else compare(reader, surveyed, first)
     received = sum(1 for _ in reader.notices(since=first, run=run)) if run else 0
-    shown_runs = [line for line in runs.values() if line.started >= first]
+    shown_runs = [line for line in runs.values() if line.started >= begun]
     dated = _dated(surveyed, made.date())
     per_day, period, days = charts.per_day(dated) if dated else (None, "day", [])
     return (
@@ -154,6 +159,16 @@ def make_page(
     )
 
 
+def _day(instant: str) -> date:
+    """The date in France at an instant (ISO 8601), as the names of files have it."""
+    return day_in_france(datetime.fromisoformat(instant))
+
+
+def _midnight(day: date) -> datetime:
+    """The instant, in UTC, at which a day begins in France."""
+    return datetime.combine(day, time(), PARIS).astimezone(UTC)
+
+
 def _brief(run: RunLine) -> RunLine:
     """A run without what may be long and is not shown, such as the names of its files."""
     return run._replace(summary={k: v for k, v in run.summary.items() if k in _SHOWN})
@@ -173,15 +188,19 @@ def _dated(surveyed: Survey, made: date) -> Counter[tuple[date, str]]:
 
 def _published(
     reader: StoreReader, files: Sequence[FileLine]
-) -> dict[str, dict[tuple[str, str], PublicationLine]]:
-    """By name, the last publication of each file in each data set. What was published under
-    the name of a file but is another one is left out; a link is taken for the file."""
-    known = {file.name: file.sha1 for file in files}
-    published: dict[str, dict[tuple[str, str], PublicationLine]] = {}
-    for line in reader.publications(list(known)):
-        if line.sha1 in ("", known[line.name]):
-            published.setdefault(line.name, {}).setdefault((line.portal, line.dataset), line)
-    return published
+) -> dict[tuple[str, str], list[PublicationLine]]:
+    """By name and sha1, the data sets that have each file, each with its last publication. One
+    that has got another content under that name since then is left out, as it has the file no
+    more; a link is taken for the file."""
+    last: dict[str, dict[tuple[str, str], PublicationLine]] = {}
+    for line in reader.publications(sorted({file.name for file in files})):
+        last.setdefault(line.name, {}).setdefault((line.portal, line.dataset), line)
+    return {
+        (file.name, file.sha1): [
+            line for line in last.get(file.name, {}).values() if line.sha1 in ("", file.sha1)
+        ]
+        for file in files
+    }
 
 
 def _ranked(bars: Iterable[tuple[str, int]], label: str, unit: str) -> charts.Chart | None:
@@ -335,7 +354,7 @@ def make_environment() -> Environment:
         "script_hash": f"sha256-{digest}",
         "STATES": STATES,
     }
-    environment.filters |= {"money": money, "size": size, "counted": counted}
+    environment.filters |= {"money": money, "size": size, "counted": counted, "day": _day}
     return environment
 
 

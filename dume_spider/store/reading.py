@@ -301,7 +301,7 @@ class StoreReader:
 
     def refusals(self, *, since: str = "", run: str = "") -> Iterator[RefusedRow]:
         """The rows whose rejection is open; of ``run``: all that it has rejected. ``since``:
-        those last met by a run that began on that day or later."""
+        those last met by a run that began at that instant (ISO 8601, UTC) or later."""
         if run:
             chosen = _REFUSED.join(
                 rejected,
@@ -324,11 +324,9 @@ class StoreReader:
             )
             return {line.id: decompress(line.raw) for line in lines}
 
-    def runs(self, *, since: str = "", run: str = "") -> Iterator[RunLine]:
-        """The runs that began on the day ``since`` or later, or one; the newest first."""
+    def runs(self, *, run: str = "") -> Iterator[RunLine]:
+        """The runs, or one; the newest first."""
         chosen = select(*(runs.c[name] for name in RunLine._fields), runs.c.number)
-        if since:
-            chosen = chosen.where(runs.c.started >= since)
         if run:
             chosen = chosen.where(runs.c.number == self._number(run))
         for line in self._after(chosen, runs.c.number, newest_first=True):
@@ -367,8 +365,9 @@ class StoreReader:
     def files(
         self, most: int, *, since: str = "", run: str = ""
     ) -> tuple[list[FileLine], int, int]:
-        """The files in place, of the runs that began on the day ``since`` or later, or of one:
-        the newest of them, ``most`` at most, then how many there are and their bytes."""
+        """The files in place, of the runs that began at the instant ``since`` (ISO 8601, UTC) or
+        later, or of one: the newest of them, ``most`` at most, then how many there are and
+        their bytes."""
         chosen = (
             select(
                 runs.c.name.label("run"),
@@ -396,9 +395,13 @@ class StoreReader:
         return lines, count, int(size)
 
     def publications(self, names: Sequence[str]) -> list[PublicationLine]:
-        """Where files of these names were published, the latest first."""
+        """Where files of these names were published, the latest first; without those whose
+        resource has got another file since, under whatever name."""
+        last = select(func.max(publications.c.id)).group_by(
+            publications.c.portal, publications.c.resource
+        )
         chosen = select(*(publications.c[name] for name in PublicationLine._fields)).where(
-            publications.c.name.in_(names)
+            publications.c.name.in_(names), publications.c.id.in_(last)
         )
         with self._database.reading() as connection:
             lines = connection.execute(chosen.order_by(publications.c.id.desc())).all()

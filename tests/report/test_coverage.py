@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from dume_spider.boamp.planner import Planner
+from dume_spider.boamp.query import NoticeQuery
 from dume_spider.report.coverage import Scope, read_coverage
 from dume_spider.spiders.base import Shard, today
 from dume_spider.spiders.harvest import asked_values
@@ -201,6 +203,30 @@ def test_a_day_that_was_not_over_is_not_complete(harvest: Callable, coverage: Ca
         (scope,) = coverage(made=datetime.now(UTC) + timedelta(later))
         assert scope.days[day - timedelta(1)].state == "complete"
         assert scope.days[day] == (state, why, "run")
+
+
+def test_a_day_that_was_not_over_of_which_no_search_is_kept(
+    harvest: Callable, coverage: Callable
+) -> None:
+    """As the BOAMP's planner does: what it says of today is true until today is over."""
+    day = today()
+    before = day - timedelta(1)
+    asked = NoticeQuery(date_start=before, date_end=day)
+    planner = Planner(asked, today=day)
+    while pages := planner.next(9):
+        for page in pages:
+            planner.answered(page, 1, [f"{page.window.date_start}"])
+    unproven = [
+        {"filters": u.window.filters(), "state": u.state, "why": u.why} for u in planner.unproven
+    ]
+    assert len(unproven) == 1
+    closed = window(str(before), str(before))
+    harvest("run", closed, start=str(before), end=str(day), unproven=unproven)
+    for later, state in ((0, "probable"), (1, "incomplete")):
+        (scope,) = coverage(made=datetime.now(UTC) + timedelta(later))
+        assert scope.days[before].state == "complete"
+        assert scope.days[day].state == state
+    assert scope.days[day].why == "it was asked before the day was over"
 
 
 def test_shares_are_one_scope(harvest: Callable, coverage: Callable) -> None:

@@ -24,7 +24,7 @@ from dume_spider.decp.folder import OutputFolder
 from dume_spider.decp.regime import ContractType, Regime
 from dume_spider.decp.verdict import Problem, Repair
 from dume_spider.report.coverage import Scope, Verdict
-from dume_spider.report.page import MONTHS, earlier, make_page, months
+from dume_spider.report.page import MONTHS, SCOPES, earlier, make_page, months
 from dume_spider.sandbox.boamp_rows import generate_notices
 from dume_spider.sandbox.generator import generate
 from dume_spider.store import tables
@@ -128,20 +128,27 @@ def fill(url: str, folder: Path) -> None:
     with store.database.writing() as connection:
         line = {
             "run": 1,
-            "published": "2026-04-01T07:00:00+00:00",
+            # Half past midnight in France, the day that the files are named by.
+            "published": "2026-03-31T22:30:00+00:00",
             "bytes": 1,
             "portal": "https://portal/api/1",
-            "resource": "r",
         }
         placed = connection.execute(select(tables.files.c.name, tables.files.c.sha1)).all()
-        for (name, sha1), dataset, url in (
-            (placed[0], "decp-of-the-town", "https://portal/f/1"),
-            (placed[0], EVIL, "javascript:alert(3)"),
-            ((placed[0].name, "another"), "not-this-file", "https://portal/f/2"),
-            ((placed[1].name, ""), "a-link", "https://portal/f/3"),
+        another = (placed[0].name, "another")
+        for (name, sha1), dataset, resource, url in (
+            (placed[0], "decp-of-the-town", "r1", "https://portal/f/1"),
+            (placed[0], EVIL, "r2", "javascript:alert(3)"),
+            (another, "not-this-file", "r3", "https://portal/f/2"),
+            ((placed[1].name, ""), "a-link", "r4", "https://portal/f/3"),
+            # These had the file, until it was deleted and another content got its name, and
+            # until a file of another name took its place.
+            (placed[0], "deleted-since", "r5", "https://portal/f/4"),
+            (another, "deleted-since", "r6", "https://portal/f/4"),
+            (placed[0], "replaced-since", "r7", "https://portal/f/5"),
+            (("another-name.json", "x"), "replaced-since", "r7", "https://portal/f/5"),
         ):
-            file = {"name": name, "sha1": sha1, "dataset": dataset, "url": url}
-            connection.execute(insert(tables.publications), line | file)
+            file = {"name": name, "sha1": sha1, "dataset": dataset, "resource": resource}
+            connection.execute(insert(tables.publications), line | file | {"url": url})
     counts = {"references": 460, "written": 440, "rejected": 20, "failed": 0}
     summary = {"arguments": arguments, "counts": counts, "unproven": unproven}
     store.end_run(run, "incomplete", summary)
@@ -483,6 +490,57 @@ def test_a_run_of_notices(tmp_path: Path) -> None:
     assert "This run received 1 notice. Notices are compared" in page
     assert "No acheteur or autorité concédante." in page
     assert "<dt>contracts</dt><dd>0</dd>" in page
+
+
+def test_harvests_by_buyer_do_not_drive_the_calendar_of_all_contracts_away(tmp_path: Path) -> None:
+    """They are what docs/logs.md advises for days that stay incomplete."""
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    store = Store(url)
+    every = {"date_start": "2026-03-01", "date_end": "2026-03-09"}
+    one = {"date_start": "2026-03-02", "date_end": "2026-03-02"}
+    asks = [every, *(one | {"acheteur_id": f"buyer {number}"} for number in range(SCOPES + 1))]
+    for number, asked in enumerate(asks):
+        run = f"run {number}"
+        harvest = take_up(store, asked, run=run, spider="dume", arguments={}, started=MADE)
+        harvest.save([], [], Marks(windows=[Window(asked, "closed", [])]))
+        unproven = {"filters": asked, "state": "incomplete", "why": "still full"}
+        store.end_run(run, "incomplete", {"unproven": [unproven] if number in (0, 1) else []})
+        harvest.end()
+    store.close()
+    reader = StoreReader(url)
+    page = make_page(reader, made=MADE, place="store.sqlite")
+    reader.close()
+    assert page.count('<div class="calendar"') == SCOPES
+    assert page.index("<h3>dume: all contracts</h3>") < page.index("<h3>dume: acheteur_id=")
+    assert (
+        "dume: acheteur_id=buyer 1 (1 day); dume: acheteur_id=buyer 0 (1 day, 1 incomplete)" in page
+    )
+
+
+def test_a_run_of_the_night_is_of_the_day_that_its_files_are_named_by(tmp_path: Path) -> None:
+    """Runs are noted in UTC, where a run at half past midnight in France began the day before."""
+    url, run, name = f"sqlite:///{tmp_path / 'store.sqlite'}", "dume-night", "night-file.json"
+    store = Store(url)
+    started = datetime(2026, 11, 21, 23, 30, tzinfo=UTC)
+    store.begin_run(run, "dume", {}, started)
+    store.reject(run, [Rejection("dume", "r", None, None, [Problem("id", "required", "")], b"{}")])
+    with store.database.writing() as connection:
+        placed = {"regime": "2022", "buyer": "b", "records": 1, "placed": True, "run": 1}
+        number = connection.execute(insert(tables.file_sets), placed).inserted_primary_key[0]
+        file = {"file_set": number, "position": 0, "folder": "f", "sha1": "s", "bytes": 7}
+        connection.execute(insert(tables.files), file | {"name": name})
+    store.end_run(run, "complete", {})
+    store.close()
+    made = datetime(2026, 11, 23, 6, tzinfo=UTC)
+    reader = StoreReader(url)
+    same, next = (
+        make_page(reader, made=made, place="s", since=day)
+        for day in (date(2026, 11, 22), date(2026, 11, 23))
+    )
+    reader.close()
+    for text in (name, "<dt>rejected rows</dt><dd>1<", "<dt>files</dt><dd>1<", run):
+        assert text in same
+        assert text not in next
 
 
 def test_the_months_of_the_calendar() -> None:
