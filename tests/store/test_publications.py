@@ -161,3 +161,18 @@ def test_what_shards_were_to_publish(store: Store, candidate: Callable[..., Cand
     file = OutputFile(name("1"), len(keys), 10, sha1("1"))
     store.place("export", [keys], folder=FOLDER, commit=lambda announce: announce([[file]]))
     assert known.owed("d") == [OwedFile(FOLDER, name("1"), "export")]
+
+
+def test_a_second_worker_that_was_killed(store: Store, written: Callable[..., Harvest]) -> None:
+    """Its files are published when the first ends well, which closes its harvest too: nobody
+    carries it on."""
+    known = Publications(store, PORTAL)
+    first = written("1", "same", None)
+    second = written("2", "same", None)
+    for run in ("1", "2"):
+        known.intend(run, "d")
+    second.let_go()
+    assert known.owed("d") == []
+    store.end_run("1", "complete", {})
+    first.end()
+    assert known.owed("d") == [OwedFile(FOLDER, name(run), run) for run in ("1", "2")]
