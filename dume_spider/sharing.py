@@ -17,7 +17,7 @@ from dume_spider.run import Run
 from dume_spider.spiders.base import crawl_command
 from dume_spider.storages import open_output
 from dume_spider.store.ledger import Harvest, take_up
-from dume_spider.store.shards import SharedHarvest, hand_over, shared_harvests
+from dume_spider.store.shards import SharedHarvest, datasets_of, hand_over, shared_harvests
 from dume_spider.store.store import Store
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def write_when_done(settings: BaseSettings, shards: int, *, say: Callable[[str],
 
     It is a run of its own (spider ``export``), with its ``summary.json``: its counts are of
     what it writes, its status is the worst of the shards'. One that was killed is carried on.
-    ``say`` is told, in a line, what is waited for. Raises :class:`DumeSpiderError`.
+    ``say`` is told, in a line, what is waited for, and where the files are still to be published.
+    Raises :class:`DumeSpiderError`.
     """
     output_settings = OutputSettings.read(settings)
     crawler = Crawler(Spider, settings)
@@ -60,6 +61,11 @@ def write_when_done(settings: BaseSettings, shards: int, *, say: Callable[[str],
             write_owed(store, run, output_settings, output)
             _settle(store, run, harvest, newest)
             harvest.end()
+            for dataset in datasets_of(store, run.id) if run.files else ():
+                say(
+                    f"not published yet: by the next harvest with PUBLISH_DATASET={dataset} that "
+                    "ends well, such as one of the shards run again"
+                )
         finally:
             harvest.let_go()
     return run

@@ -128,12 +128,15 @@ class RunSummary:
     def spider_closed(self, reason: str) -> None:
         run = self.run
         run.finish_reason = reason
-        for step in (self._settle_counts, run.close, self._end):
+        steps = [self._settle_counts, run.close, self._end]
+        for step in steps:
             try:
                 step()
             except DumeSpiderError as error:
                 logger.error("%s", error.line)
                 run.fail(str(error))
+                if step == self._end:
+                    steps.append(run.close)  # the summary knew nothing of this yet
         if not self._has_started:
             # The engine of a run that could not begin is not stopped.
             self.engine_stopped()

@@ -103,8 +103,8 @@ class Publications:
         """The files that are to be published in a data set and were not yet, by name.
 
         They are those of runs that have ended ``complete`` or ``probable``, or whose harvest
-        was asked again by one that has. One whose content is there under another name is not
-        owed.
+        was asked again, or at the same time, by one that has. One whose content is there under
+        another name is not owed.
         """
         with self._store.database.reading() as connection:
             lines = connection.execute(_OWED, {"of_portal": self._portal, "of_dataset": dataset})
@@ -135,7 +135,8 @@ _OWED = (
                 _this.c.run == runs.c.number,
                 _later.c.asked_hash == _this.c.asked_hash,
                 _better.c.number == _later.c.run,
-                _better.c.number > runs.c.number,
+                # One begun before it may have gone on beside it.
+                or_(_better.c.number > runs.c.number, _better.c.finished > runs.c.started),
                 _better.c.status.in_(TRUSTED),
             ),
         ),

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, literal, select, update
 
 from dume_spider.store import notices
 from dume_spider.store.saving import add_counts
 from dume_spider.store.store import Store
-from dume_spider.store.tables import harvests, owed, runs
+from dume_spider.store.tables import destinations, harvests, owed, runs
 
 
 class Shard(NamedTuple):
@@ -80,7 +80,7 @@ def shared_harvests(store: Store, of: int) -> list[SharedHarvest]:
 
 def hand_over(store: Store, given: Iterable[str], to: str) -> int:
     """Let the run ``to`` owe what the runs ``given`` owe, with the counts of it; how many
-    records that are. Those runs must be over."""
+    records that are. Those runs must be over. Its files are to be published where theirs were."""
     numbers = sorted({store.number_of(run) for run in given if run != to})
     receiver = store.number_of(to)
 
@@ -98,6 +98,21 @@ def hand_over(store: Store, given: Iterable[str], to: str) -> int:
             counts[receiver].update(doors)
             connection.execute(update(owed).where(owed.c.run == number).values(run=receiver))
         add_counts(connection, counts)
+        theirs = select(literal(receiver), destinations.c.portal, destinations.c.dataset)
+        connection.execute(
+            store.database.insert(destinations)
+            .from_select(
+                ["run", "portal", "dataset"], theirs.where(destinations.c.run.in_(numbers))
+            )
+            .on_conflict_do_nothing()
+        )
         return counts[receiver].total()
 
     return store.database.write(move, durable=True)
+
+
+def datasets_of(store: Store, run: str) -> list[str]:
+    """The ids of the data sets that the files of a run are to be published in."""
+    of_run = destinations.c.run == store.number_of(run)
+    with store.database.reading() as connection:
+        return sorted(connection.scalars(select(destinations.c.dataset).where(of_run)))

@@ -1,14 +1,18 @@
-"""The last lines of a log: how a run has ended."""
+"""How a run has ended: the last lines of its log, and its summary."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from crawling import Crawl
+from sqlalchemy import text
 
 from dume_spider.extensions.run_summary import log_outcome
 from dume_spider.run import Run
+from dume_spider.store.store import Store
 
 
 def said(run: Run, caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -52,3 +56,24 @@ def test_a_publication_says_where(
         for file, action, resource in published
     ]
     assert expected in said(run, caplog)
+
+
+def test_a_store_that_fails_in_the_end_is_in_the_summary(
+    tmp_path: Path, crawl: Callable[..., Crawl], serve: Callable[..., str]
+) -> None:
+    """The log says that the run failed and names the summary, which says why."""
+    store = Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    with store.database.writing() as connection:
+        connection.execute(
+            text(
+                "CREATE TRIGGER full BEFORE UPDATE OF summary ON runs "
+                "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+            )
+        )
+    store.close()
+    url = serve(lambda asked: (200, b'{"response": {"donneesEssentielles": []}}'))
+    done = crawl(url, {"date": "2026-03-01"})
+    assert done.status == 1, done.output
+    assert done.summary["status"] == "failed"
+    (error,) = done.summary["errors"]
+    assert "disk is full" in error

@@ -19,6 +19,7 @@ from dume_spider.store.publications import (
     Publications,
     published_names,
 )
+from dume_spider.store.shards import datasets_of, hand_over
 from dume_spider.store.store import Candidate, RecordKeys, Store
 from dume_spider.store.tables import publications
 
@@ -137,4 +138,41 @@ def test_runs_that_did_not_end_well(
         first.end()
     else:
         written("3", "same", "probable")
+    assert known.owed("d") == [OwedFile(FOLDER, name(run), run) for run in ("1", "2")]
+
+
+def test_what_shards_were_to_publish(store: Store, candidate: Callable[..., Candidate]) -> None:
+    """The run that writes their files has it published, where each of them was to."""
+    known = Publications(store, PORTAL)
+    shards = ("first", "second", "third")
+    for run in (*shards, "export"):
+        store.begin_run(run, "dume", {}, STARTED)
+        store.save(run, [candidate(run, objet=run)])
+        store.end_run(run, "complete", {})
+    for run in shards[:2]:
+        known.intend(run, "d")
+    for _ in range(2):  # it was killed
+        hand_over(store, shards, "export")
+    assert datasets_of(store, "export") == ["d"]
+    assert datasets_of(store, "third") == []
+    keys = RecordKeys(Regime.R2022, BUYER)
+    for record in store.pending("export"):
+        keys.add(record)
+    file = OutputFile(name("1"), len(keys), 10, sha1("1"))
+    store.place("export", [keys], folder=FOLDER, commit=lambda announce: announce([[file]]))
+    assert known.owed("d") == [OwedFile(FOLDER, name("1"), "export")]
+
+
+def test_a_second_worker_that_was_killed(store: Store, written: Callable[..., Harvest]) -> None:
+    """Its files are published when the first ends well, which closes its harvest too: nobody
+    carries it on."""
+    known = Publications(store, PORTAL)
+    first = written("1", "same", None)
+    second = written("2", "same", None)
+    for run in ("1", "2"):
+        known.intend(run, "d")
+    second.let_go()
+    assert known.owed("d") == []
+    store.end_run("1", "complete", {})
+    first.end()
     assert known.owed("d") == [OwedFile(FOLDER, name(run), run) for run in ("1", "2")]
