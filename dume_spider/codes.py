@@ -122,6 +122,12 @@ CODES = {
         "Read them. When one speaks of results that are partial, do not trust the run: run the "
         "same command again once it has gone",
     ),
+    "DUME-08": Code(
+        "The service cuts its answers at fewer rows than it is known to; the harvest noticed, and "
+        "its searches were split until their answers were shorter than that",
+        "Trust the status of the run, and report it: once the new number is known, fewer searches "
+        "will do",
+    ),
     "BOAMP-01": Code(
         "The data set lacks a column that is known; notices have null in its place",
         "Nothing, unless you need the column: the data set has changed, report it",

@@ -27,6 +27,11 @@ that nobody told are hidden, so the days in question are enumerated a second tim
 by a field that the first did not use. What may still be missing is estimated; where that
 is half a row or more, the window is incomplete, stranger or not.
 
+The cap itself was only observed, and the service may change it. Under a higher one there are
+some requests too many. Under a lower one each answer would look whole: where none has reached
+the cap, a part of the longest answer is asked for at the end. If it has rows that the answer
+had not, that one was cut, and all answers are judged anew by its length as the cap.
+
 Lanes are worked level by level: all windows of a level are answered before the next level
 is planned, so that it knows all its days and labels. Hence the planner may have nothing to
 ask while answers are on their way.
@@ -76,6 +81,8 @@ _WORTH_SEARCHING = 0.003
 _GAP = 3
 #: With this many rows expected to be missing, a window is not called probable any more.
 _LIKELY_MISSING = 0.5
+#: Shorter answers are not suspected of being cut.
+_SHORTEST_CUT = 10
 #: Quantile of the normal distribution for intervals of 95 %.
 _Z95 = 1.96
 
@@ -206,13 +213,19 @@ class Planner:
     ):
         self.query = query
         self.cap = cap
+        self._days = _Days(query.date_start, query.date_end, today)
+        self._own = self._days.shard(*shard)
+        self._known = known
+        #: All answers, as long as none has reached the cap.
+        self._past: dict[SearchQuery, Sequence[RowFacts]] | None = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing of any answer."""
         self.done = False
         #: Every window asked or answered, with what became of it, in order.
         self.windows: dict[SearchQuery, WindowState] = {}
-        self._days = _Days(query.date_start, query.date_end, today)
-        self._own = self._days.shard(*shard)
         self._profile = _Profile(self._days)
-        self._known = known
         self._rows: dict[str, _Row] = {}
         self._fresh: list[_Row] = []
         self._lanes: dict[SearchQuery, _Lane] = {}
@@ -223,7 +236,7 @@ class Planner:
         #: Filters that the service turned out not to honour ("dates" for both dates).
         self._ignored: set[str] = set()
 
-        base = replace(query, date_start=None, date_end=None)
+        base = replace(self.query, date_start=None, date_end=None)
         self._root = self._new_lane(base, (), _prior(base), 0.25)
         if base.typed() == (base,):
             self._take(self._root, self._own, first=True)
@@ -245,8 +258,12 @@ class Planner:
             if planned is None:
                 if self._in_flight or self._queue:
                     break
-                self.done = not self._next_level()
-                continue
+                if self._next_level():
+                    continue
+                cap, planned = self.cap, self._check_cap()
+                self.done = planned is None and self.cap == cap
+                if planned is None:
+                    continue
             lane, low, high = planned
             window = self._window(lane, low, high)
             self._in_flight[window] = planned
@@ -349,6 +366,49 @@ class Planner:
 
         Raises ``ValueError`` for a window that is no part of the query.
         """
+        if len(rows) >= self.cap:
+            self._past = None
+        self._judge(window, rows)
+        if self._past is not None:
+            self._past[window] = rows
+
+    def _check_cap(self) -> tuple[_Lane, int, int] | None:
+        """The window that shows whether the longest answer was cut below the cap: that part of
+        it which has a label of nearly half of its rows. Once it is answered, if there is a row
+        that the longest answer has not, all answers are judged anew."""
+        if not self._past:
+            return None
+        whole, rows = max(self._past.items(), key=lambda answer: len(answer[1]))
+        counts = Counter(
+            (field, label)
+            for facts in rows
+            for field in self._free_fields(whole)
+            for label in facts.values(field)
+        )
+        shares = {label: count for label, count in counts.items() if count < len(rows)}
+        if len(rows) < _SHORTEST_CUT or not shares:
+            return None
+        field, label = min(shares, key=lambda label: abs(shares[label] - len(rows) / 2))
+        part = replace(whole, **{field: label})
+        if part not in self.windows:
+            return self._asked_before(part)
+        known = {facts.key for facts in rows}
+        if any(facts.key not in known for facts in self._past.get(part, ())):
+            self._lower_cap(len(rows))
+        return None
+
+    def _lower_cap(self, cap: int) -> None:
+        """Judge all answers anew by another cap."""
+        past, self._past, self.cap = self._past, None, cap
+        failures = {self._window(*span): error for *span, error in self._failures}
+        self._begin()
+        for window, rows in past.items():
+            self._judge(window, rows)
+        for window, error in failures.items():
+            self._in_flight[window] = self._asked_before(window)
+            self.failed(window, error)
+
+    def _judge(self, window: SearchQuery, rows: Sequence[RowFacts]) -> None:
         lane, low, high = self._in_flight.pop(window, None) or self._asked_before(window)
         lane.answers += 1
         full = len(rows) >= self.cap
@@ -649,13 +709,16 @@ class Planner:
 
     def _fields(self, lane: _Lane) -> list[str]:
         """The fields by which a lane can still be split."""
+        return [field for field in self._free_fields(lane.cell) if self._labels(lane, field)]
+
+    def _free_fields(self, cell: SearchQuery) -> list[str]:
+        """The fields that can be added to these filters."""
         return [
             field
             for field in FIELDS
-            if getattr(lane.cell, field) is None
+            if getattr(cell, field) is None
             and field not in self._ignored
-            and (lane.cell.type_de is not None or field not in ("acheteur_id", "titulaire_id"))
-            and self._labels(lane, field)
+            and (cell.type_de is not None or field not in ("acheteur_id", "titulaire_id"))
         ]
 
     def _best_field(self, lane: _Lane) -> str | None:
@@ -818,6 +881,9 @@ class Planner:
                 Unproven(self._window(lane, *run), "incomplete", why, self._collected(lane, *run))
                 for run in _runs(days)
             )
+        if not self.done and not found:
+            why = "the run ended before it was known whether an answer was cut"
+            found.append(Unproven(self.query, "incomplete", why, len(self._rows)))
         strangers = self._strangers(gaps)
         for lane in dict.fromkeys((self._root, *tops)):
             found += self._judged(lane, strangers.get(lane.cell, []))

@@ -72,7 +72,7 @@ TYPE_LABELS = {
 NO_SUCH_REFERENCE = "the service has no record under this reference"
 GONE = f"{NO_SUCH_REFERENCE}, which a search has found; -a detail=never takes records from searches"
 FULL = (
-    f"its answer is full ({CAP} rows): further versions may be missing; asked for alone it is "
+    "its answer is full ({} rows): further versions may be missing; asked for alone it is "
     "split by days: {}"
 )
 
@@ -368,7 +368,7 @@ class DumeSpider(HarvestSpider):
             return
         # The last rows settle the reference; they are all, unless there are very many.
         *firsts, last = in_parts(versions, self.group_size)
-        is_full = len(facts) >= CAP
+        is_full = len(facts) >= self.planner.cap
         settling = Group(
             len(last),
             None if is_full else reference,
@@ -382,7 +382,7 @@ class DumeSpider(HarvestSpider):
                 yield self.emit(item_of(mapped, row, group), mapped)
         if is_full:
             alone = crawl_command(self.name, {"reference": reference})
-            self.reference_failed(reference, FULL.format(alone), is_answered=True)
+            self.reference_failed(reference, FULL.format(len(facts), alone), is_answered=True)
         self.settle(reference)
 
     def found_in(self, facts: Iterable[RowFacts], type_de: ContractType | None) -> list[Found]:
@@ -439,6 +439,12 @@ class DumeSpider(HarvestSpider):
             self.run.advise("DUME-05", text)
         for notice, answers in self.notices.most_common(MOST_NOTICES):
             self.run.advise("DUME-07", f"The service says, in {answers} answers: {notice}")
+        if self.planner.cap < CAP:
+            self.run.advise(
+                "DUME-08",
+                f"The service cuts its answers at {self.planner.cap} rows now, not at {CAP}; this "
+                "harvest has been split by that",
+            )
 
     def silence(self) -> Iterator[str]:
         """A warning when nothing at all was found: with filters in a long period, without any on

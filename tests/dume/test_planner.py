@@ -273,11 +273,93 @@ def test_a_day_that_is_asked_again_and_again_costs_a_few_requests():
         assert len(got) == len(rows)
         counts[count] = len(planner.windows), planner.status
     assert counts == {
-        90: (1, "complete"),
+        90: (2, "complete"),  # of which one shows that nothing was cut
         110: (14, "probable"),
         152: (14, "probable"),
         250: (20, "probable"),
     }
+
+
+# A cap that is lower than it was.
+
+
+@pytest.mark.parametrize(("room", "shuffled"), MANNERS)
+@pytest.mark.parametrize(
+    ("query", "per_weekday"),
+    [
+        *((SearchQuery(DAY, DAY), 60), (MARCH, 5), (MARCH, 20), (MARCH, 60), (YEAR, 5), (YEAR, 20)),
+        (replace(MARCH, acheteur_id="20000000000011"), 5),
+    ],
+)
+def test_a_service_that_cuts_earlier_is_found_out(query, per_weekday, room, shuffled):
+    rows = model.real_life(query.date_start, query.date_end, per_weekday)
+    if query.acheteur_id:
+        rows = [
+            row._replace(facts=row.facts._replace(acheteur_id=query.acheteur_id)) for row in rows
+        ]
+    assert len(rows) > 50
+    rng = None if shuffled is None else random.Random(shuffled)
+    planner = Planner(query, today=TODAY)
+    got = harvest(planner, Service(rows, 50).answer, room=room, rng=rng)
+    assert planner.cap == 50
+    assert len(got) == len(rows)
+    assert planner.status in ("complete", "probable")
+
+
+@given(served(), queries, st.integers(10, 30), st.integers(1, 30), orders)
+@settings(max_examples=50)
+def test_a_lower_cap_is_that_of_the_service_and_keeps_the_promise(rows, query, cap, more, order):
+    room, shuffled = order
+    rng = None if shuffled is None else random.Random(shuffled)
+    planner = Planner(query, today=TODAY, cap=cap + more)
+    got = harvest(planner, Service(rows, cap).answer, room=room, rng=rng)
+    assert planner.done
+    assert planner.cap in (cap, cap + more)
+    if planner.cap == cap or len(got) == len(rows):
+        check_promise(planner, rows, query, got)
+
+
+@pytest.mark.parametrize("stop", [1, 17, 18, 19, 20, 60])
+def test_a_lower_cap_is_found_out_in_a_run_that_is_resumed(stop):
+    rows = model.real_life(YEAR.date_start, YEAR.date_end, 5)
+    service, answers = Service(rows, 50), {}
+
+    def answer(window):
+        assert window not in answers
+        answers[window] = service.answer(window)
+        return answers[window]
+
+    first, second = Planner(YEAR, today=TODAY), Planner(YEAR, today=TODAY)
+    harvest(first, answer, limit=stop)
+    assert (first.status == "incomplete") == bool(first.unproven) == (not first.done)
+    for window, facts in answers.items():
+        second.answered(window, facts)
+    harvest(second, answer)
+    assert (second.cap, second.status) == (50, "complete")
+    assert {row.key for facts in answers.values() for row in facts} == {
+        row.facts.key for row in rows
+    }
+
+
+def test_what_shows_whether_answers_are_cut():
+    """One search, where there is a doubt and a label that tells; if it fails, it is named."""
+    day = SearchQuery(DAY, DAY)
+    natures = some(8) + some(4, start=8, nature="Accord-cadre")
+    for rows in (some(12), natures[:9]):
+        planner, got = run(rows, day)
+        assert (planner.status, len(got), len(planner.windows)) == ("complete", len(rows), 1)
+    planner = Planner(day, today=TODAY)
+    planner.answered(day, [row.facts for row in natures])
+    (sample,) = planner.next(8)
+    assert sample == replace(day, nature="Marché")
+    asked = {"date_start": "2024-03-13", "date_end": "2024-03-13"}
+    why = "the run ended before it was known whether an answer was cut"
+    assert named(planner) == [(asked, "incomplete", why)]
+    planner.failed(sample, "HTTP 500")
+    assert planner.next(8) == []
+    why = "no answer: HTTP 500"
+    assert planner.done
+    assert named(planner) == [(asked | {"nature": "Marché"}, "incomplete", why)]
 
 
 def test_real_records(shared: Path):

@@ -469,6 +469,25 @@ def test_what_the_service_says_beside_its_rows_is_told_at_the_end(
     assert "keys of the service are not known" in done.output
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [MARCH, {"date": "2026-03-10"}])
+def test_a_service_that_cuts_its_answers_earlier_is_told(
+    start_sandbox: Callable[..., Any], crawl: Callable[..., Any], arguments: dict[str, str]
+) -> None:
+    period = {"date_start": arguments.get("date", "2026-03-01")} | arguments
+    days = ("--from", period["date_start"], "--to", period.get("date_end", period["date_start"]))
+    options = ("--records", 90, "--seed", 9, "--faulty", 0, *days)
+    done = crawl(start_sandbox(*options, "--cap", 25).url, arguments)
+    assert done.status == 0, done.output
+    assert done.counts["written"] == 90
+    said = (
+        "[DUME-08] The service cuts its answers at 25 rows now, not at 100; this harvest has been "
+        "split by that"
+    )
+    assert done.summary["advice"] == [said]
+    assert done.output.count(said) == 1
+
+
 def test_a_reference_whose_detail_fails_is_named_and_the_others_are_written(
     serve: Callable[..., str], crawl: Callable[..., Any]
 ) -> None:
