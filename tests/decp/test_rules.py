@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from equality import key_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -1587,9 +1588,7 @@ def _valid(node: dict[str, Any], root: dict[str, Any]) -> st.SearchStrategy:
             _valid(node["items"], root),
             min_size=node.get("minItems", 0),
             max_size=5,
-            unique_by=(lambda item: json.dumps(item, sort_keys=True))
-            if node.get("uniqueItems")
-            else None,
+            unique_by=key_of if node.get("uniqueItems") else None,
         )
     fields = {name: _valid(child, root) for name, child in node["properties"].items()}
     required = {name: fields[name] for name in node.get("required", ())}

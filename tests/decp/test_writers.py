@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import orjson
 import pytest
+from equality import key_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
@@ -612,7 +613,7 @@ def values(node: dict, root: dict) -> st.SearchStrategy[Any]:
             values(node["items"], root),
             min_size=node.get("minItems", 0),
             max_size=2,
-            unique_by=lambda value: json.dumps(value, sort_keys=True),
+            unique_by=key_of,
         )
     if "enum" in node:
         return st.sampled_from(node["enum"])
