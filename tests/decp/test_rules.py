@@ -1611,6 +1611,7 @@ def _leads_somewhere(path: str, record: dict[str, Any]) -> bool:
     return int(last) < len(node) if isinstance(node, list) else isinstance(node, dict)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CLEAN, ids="".join)
 def test_a_valid_record_never_makes_a_rule_fail(kind: tuple[ContractType, Regime]) -> None:
     root = schema.record_schema(*kind)

@@ -934,6 +934,7 @@ def test_any_plausible_variant_of_a_marche(row):
     assert (mapped.record, mapped.problems, mapped.unknown) == (MARCHE, (), ())
 
 
+@pytest.mark.slow
 @VARIANTS
 @given(
     variants(
@@ -1004,6 +1005,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(JSON | st.dictionaries(KEYS, JSON), st.sampled_from([None, MP, CC]))
 def test_any_json(row, asked):

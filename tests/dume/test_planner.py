@@ -705,7 +705,7 @@ def test_a_query_that_ends_before_it_starts_is_refused():
         Planner(SearchQuery(DAY, DAY - timedelta(1)), today=TODAY)
 
 
-@pytest.mark.parametrize("per_weekday", [60, 130, 250])
+@pytest.mark.parametrize("per_weekday", [60, 130, pytest.param(250, marks=pytest.mark.slow)])
 def test_what_was_answered_before_an_interruption_is_not_asked_again(per_weekday):
     rows = model.real_life(MARCH.date_start, MARCH.date_end, per_weekday)
     whole, _ = run(rows, room=8)

@@ -38,6 +38,7 @@ def both() -> list[Made]:
     return list(generate(3000, 2, *BOTH))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows(year):
     assert list(generate(6000, 1, *YEAR)) == year
     other = list(generate(6000, 2, *YEAR))
@@ -229,6 +230,7 @@ def texts(value) -> set[str]:
     return {value} if isinstance(value, str) else set()
 
 
+@pytest.mark.slow
 def test_all_labels_of_the_2022_regime():
     many = list(generate(12_000, 5, *YEAR, faulty=0, trapped=0))
     for type_ in ContractType:
@@ -304,6 +306,7 @@ def test_damages_change_what_they_say(damaged):
     assert seen == {(d, t, r) for d in DAMAGES for t in ContractType for r in Regime}
 
 
+@pytest.mark.slow
 def test_damages_cannot_be_repaired(damaged):
     """Mapping, schema or a rule of the State refuses each of them."""
     names = load_field_names()
