@@ -17,7 +17,8 @@ from dume_spider.run import Run
 from dume_spider.spiders.base import crawl_command
 from dume_spider.storages import open_output
 from dume_spider.store.ledger import Harvest, take_up
-from dume_spider.store.shards import SharedHarvest, datasets_of, hand_over, shared_harvests
+from dume_spider.store.publications import datasets_of
+from dume_spider.store.shards import SharedHarvest, hand_over, shared_harvests
 from dume_spider.store.store import Store
 
 if TYPE_CHECKING:

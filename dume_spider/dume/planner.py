@@ -409,6 +409,7 @@ class Planner:
             self.failed(window, error)
 
     def _judge(self, window: SearchQuery, rows: Sequence[RowFacts]) -> None:
+        """What an answer proves by the cap as it is known."""
         lane, low, high = self._in_flight.pop(window, None) or self._asked_before(window)
         lane.answers += 1
         full = len(rows) >= self.cap

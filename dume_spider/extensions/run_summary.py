@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -128,18 +128,23 @@ class RunSummary:
     def spider_closed(self, reason: str) -> None:
         run = self.run
         run.finish_reason = reason
-        steps = [self._settle_counts, run.close, self._end]
-        for step in steps:
-            try:
-                step()
-            except DumeSpiderError as error:
-                logger.error("%s", error.line)
-                run.fail(str(error))
-                if step == self._end:
-                    steps.append(run.close)  # the summary knew nothing of this yet
+        self._take_step(self._settle_counts)
+        self._take_step(run.close)
+        if not self._take_step(self._end):
+            self._take_step(run.close)  # the summary knew nothing of this yet
         if not self._has_started:
             # The engine of a run that could not begin is not stopped.
             self.engine_stopped()
+
+    def _take_step(self, step: Callable[[], None]) -> bool:
+        """Take one of the last steps; whether it went well. The others follow all the same."""
+        try:
+            step()
+        except DumeSpiderError as error:
+            logger.error("%s", error.line)
+            self.run.fail(str(error))
+            return False
+        return True
 
     def engine_started(self) -> None:
         self._has_started = True

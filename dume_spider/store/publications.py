@@ -118,6 +118,13 @@ def published_names(database: Database, day: date) -> list[str]:
         return list(connection.scalars(select(publications.c.name).where(like).distinct()))
 
 
+def datasets_of(store: Store, run: str) -> list[str]:
+    """The ids of the data sets that the files of a run are to be published in."""
+    of_run = destinations.c.run == store.number_of(run)
+    with store.database.reading() as connection:
+        return sorted(connection.scalars(select(destinations.c.dataset).where(of_run)))
+
+
 _this, _later = harvests.alias(), harvests.alias()
 _better = runs.alias()
 _OWED = (

@@ -109,10 +109,3 @@ def hand_over(store: Store, given: Iterable[str], to: str) -> int:
         return counts[receiver].total()
 
     return store.database.write(move, durable=True)
-
-
-def datasets_of(store: Store, run: str) -> list[str]:
-    """The ids of the data sets that the files of a run are to be published in."""
-    of_run = destinations.c.run == store.number_of(run)
-    with store.database.reading() as connection:
-        return sorted(connection.scalars(select(destinations.c.dataset).where(of_run)))

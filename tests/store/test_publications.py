@@ -17,9 +17,10 @@ from dume_spider.store.publications import (
     OwedFile,
     Publication,
     Publications,
+    datasets_of,
     published_names,
 )
-from dume_spider.store.shards import datasets_of, hand_over
+from dume_spider.store.shards import hand_over
 from dume_spider.store.store import Candidate, RecordKeys, Store
 from dume_spider.store.tables import publications
 
